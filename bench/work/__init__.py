@@ -1,0 +1,1 @@
+"""The measured programs, one a file: each runs unchanged on either package."""

@@ -1,0 +1,1 @@
+"""What users import, by way of the package's own names."""

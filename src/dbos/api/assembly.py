@@ -1,0 +1,272 @@
+"""The composition root: builds an engine from its settings, launches it and takes it down again."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import time
+
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from dbos.clock import HostIdentity, new_id, new_token
+from dbos.config import Settings
+from dbos.engine.engine import Engine, Identity, Runtime
+from dbos.engine.execution import Execution, execute, hand_back
+from dbos.engine.io import Closed
+from dbos.engine.registry import Registry
+from dbos.errors import DBOSException
+from dbos.runtime.aio import AsyncIo, settle_all
+from dbos.runtime.blocking import BlockingIo
+from dbos.runtime.committer import Committer
+from dbos.runtime.drive import drive
+from dbos.runtime.loops import LoopHouse
+from dbos.runtime.reader import Reader
+from dbos.runtime.service import Service
+from dbos.runtime.threads import WorkerThreads
+from dbos.runtime.wakeups import WakeupHub
+from dbos.serialization.codec import Codec, Serializer
+from dbos.serialization.typed import JSONSerializer
+from dbos.services.dispatcher import Dispatcher
+from dbos.services.failover import BATCH as TAKEOVER_BATCH
+from dbos.services.failover import Failover
+from dbos.services.leases import LeaseKeeper
+from dbos.storage import versions
+from dbos.storage.open import OpenOptions, open_database
+from dbos.storage.protocol import Topic
+from dbos.storage.recovery import Claimant, ClaimRequest, Runnable, TakeOver
+from dbos.storage.rows import ExecutorRow
+from dbos.storage.versions import VersionRegistration
+from dbos.telemetry import log
+
+
+class Instance:
+    """What the facade holds between construction and `destroy`: settings, and an engine once launched."""
+
+    def __init__(self, settings: Settings, facade: object) -> None:
+        self.settings = settings
+        self.facade = facade
+        self.engine: LaunchedEngine | None = None
+
+
+class RunLauncher:
+    """Gives each background run its thread or its loop."""
+
+    def __init__(self, threads: WorkerThreads, loops: LoopHouse) -> None:
+        self._threads = threads
+        self._loops = loops
+
+    def start(self, run: Execution, *, on_callers_loop: bool = False) -> None:
+        engine = run.engine
+        engine.running[run.workflow_id] = run
+        if not run.call.is_async:
+            self._threads.submit(lambda: drive(_background(engine.blocking, run)))
+        elif on_callers_loop:
+            self._loops.spawn_here(_background(engine.aio, run))
+        else:
+            self._loops.spawn(lambda: _background(engine.aio, run))
+
+
+async def _background(rt: Runtime, run: Execution) -> None:
+    """A background run, whose outcome is in the database: what goes wrong beyond it is reported here."""
+    try:
+        await execute(rt, run)
+    except Closed:
+        return
+    except Exception as error:
+        log.background_run_failed(run.workflow_id, error)
+        hand_back(rt, run)
+
+
+class LaunchedEngine:
+    """An engine and everything that runs for it."""
+
+    def __init__(self, settings: Settings, registry: Registry) -> None:
+        self.settings = settings
+        self._registry = registry
+        self._host = HostIdentity.current()
+        self._database = open_database(settings.system_database, _open_options(settings))
+        self._hub = WakeupHub()
+        self._reader = Reader(self._database)
+        self._committer = Committer(self._database, self._hub.publish, settle_all)
+        self._loops = LoopHouse()
+        self._threads = WorkerThreads(settings.max_executor_threads)
+        self._lease = LeaseKeeper(self._committer, self._hub, self._executor_row)
+        self.engine = Engine(
+            settings=settings,
+            identity=Identity(new_id(), settings.executor_id, application_version(settings, registry)),
+            registry=registry,
+            codec=Codec(_serializer(settings)),
+            hub=self._hub,
+            lease=self._lease,
+            launcher=RunLauncher(self._threads, self._loops),
+            new_id=new_id,
+            new_token=new_token,
+            blocking_io=BlockingIo(self._reader, self._committer, self._loops),
+            async_io=AsyncIo(self._reader, self._committer, self._threads),
+        )
+        self._failover = Failover(self._committer, self._reader, self._host, self._take_over)
+        self._dispatcher = Dispatcher(
+            self.engine, self._committer, self._reader, self._claim_request
+        )
+        self._started: list[Service] = []
+
+    def launch(self) -> None:
+        """Prepare the database, take the lease, start the services. Undone completely if it fails."""
+        try:
+            self._prepare_database()
+            self._loops.adopt_running_loop()
+            self._committer.start()
+            self._register_version()
+            self._lease.renew()
+            self._start(self._lease)
+            for queue in self._dispatcher.queues:
+                self._hub.attach(Topic("queue", queue), self._dispatcher.bell)
+            self._failover.recover_all()
+            self._start(self._dispatcher)
+            if self.settings.failover_enabled:
+                self._start(self._failover)
+        except BaseException:
+            self.close(0)
+            raise
+
+    def close(self, wait_s: float) -> None:
+        """Stop claiming, wait for background runs, give everything back."""
+        for service in (self._dispatcher, self._failover):
+            service.stop()
+        self._await_background_runs(wait_s)
+        for run in list(self.engine.running.values()):
+            run.stop = "lost"
+        self._threads.stop()
+        self._loops.stop()
+        self._lease.stop()
+        if self._started:
+            with suppress(DBOSException):
+                self._lease.release()
+        self._committer.stop()
+        self._reader.stop()
+        self._hub.publish_all()
+        self._database.close()
+
+    def _start(self, service: Service) -> None:
+        self._started.append(service)
+        service.start()
+
+    def _prepare_database(self) -> None:
+        if self.settings.run_migrations:
+            self._database.migrate()
+        else:
+            self._database.verify()
+
+    def _register_version(self) -> None:
+        name, identity = self.settings.name, self.engine.identity
+        registration = VersionRegistration(new_id(), identity.application_version, name)
+        owner = self._committer.run(versions.register, registration, "")
+        if owner != name:
+            raise DBOSException(
+                f"Application version {identity.application_version} is already registered by "
+                f"application {owner}: give this application a version of its own."
+            )
+        latest = self._reader.run(versions.latest, name)
+        identity.is_latest_version = latest == identity.application_version
+        if not identity.is_latest_version:
+            log.not_the_latest_version(identity.application_version, latest)
+
+    def _await_background_runs(self, wait_s: float) -> None:
+        give_up_at = time.monotonic() + wait_s
+        while (left_s := give_up_at - time.monotonic()) > 0:
+            background = [run for run in list(self.engine.running.values()) if run.is_background]
+            if not background:
+                return
+            with self._hub.watch(Topic("done", background[0].workflow_id)) as bell:
+                if not background[0].is_over:
+                    drive(self.engine.blocking.io.wait(bell, left_s))
+
+    def _executor_row(self) -> ExecutorRow:
+        settings, identity = self.settings, self.engine.identity
+        return ExecutorRow(
+            incarnation_id=identity.incarnation_id,
+            executor_id=identity.executor_id,
+            application_name=settings.name,
+            application_version=identity.application_version,
+            version_policy=settings.version_policy,
+            host=self._host.host,
+            pid=self._host.pid,
+            process_started=self._host.process_started,
+            lease_ms=round(settings.lease_s * 1000),
+            capabilities=self._capabilities(),
+        )
+
+    def _capabilities(self) -> str:
+        functions = [
+            [registration.run_name, None, self._registry.code_hash(registration)]
+            for registration in self._registry.all()
+        ]
+        capabilities: dict[str, Any] = {
+            "functions": functions,
+            "instances": [],
+            "queues": list(self._dispatcher.queues),
+            "formats": sorted(self.engine.codec.readable),
+        }
+        return msgspec.json.encode(capabilities).decode()
+
+    def _take_over(self) -> TakeOver:
+        return TakeOver(self.settings.name, new_token(), TAKEOVER_BATCH)
+
+    def _claim_request(self, queue: str, batch: int) -> ClaimRequest:
+        settings, identity = self.settings, self.engine.identity
+        free = self._threads.free()
+        claimant = Claimant(
+            incarnation_id=identity.incarnation_id,
+            executor_id=identity.executor_id,
+            application_name=settings.name,
+            application_version=identity.application_version,
+            is_latest=identity.is_latest_version,
+            any_version=settings.version_policy == "any",
+            by_source=settings.version_policy == "compatible",
+            formats=sorted(self.engine.codec.readable),
+            functions=[
+                Runnable(registration.run_name, self._registry.code_hash(registration))
+                for registration in self._registry.all()
+            ],
+        )
+        limit = batch if free is None else min(batch, free)
+        return ClaimRequest(claimant, queue, new_token(), limit, self.engine.codec.unnamed)
+
+
+def application_version(settings: Settings, registry: Registry) -> str:
+    """The version of this build (contract, core 1.5)."""
+    if settings.explicit_version:
+        return settings.explicit_version
+    computed = registry.computed_version(settings.name, _package_version())
+    if computed is None:
+        log.source_not_readable()
+        return f"DEFAULT_VERSION-{settings.name}"
+    return computed
+
+
+def _open_options(settings: Settings) -> OpenOptions:
+    return OpenOptions(
+        schema=settings.schema,
+        use_listen_notify=settings.use_listen_notify,
+        pool=settings.system_pool,
+        idle_transaction_timeout_s=settings.idle_transaction_timeout_s,
+    )
+
+
+def _serializer(settings: Settings) -> Serializer:
+    configured = settings.serializer
+    if configured is None:
+        return JSONSerializer()
+    assert isinstance(configured, Serializer), "settings are checked when they are made"
+    return configured
+
+
+def _package_version() -> str:
+    try:
+        return importlib.metadata.version("perdure")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
+
+

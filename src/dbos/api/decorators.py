@@ -1,0 +1,237 @@
+"""The decorators, and the wrappers that stand for the decorated functions."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Awaitable, Callable
+from types import MethodType
+from typing import Any, ParamSpec, TypeVar, cast
+
+from dbos import validation
+from dbos.api.slot import SLOT, around
+from dbos.engine.context import current_scope
+from dbos.engine.engine import Engine
+from dbos.engine.io import Call
+from dbos.engine.registry import Kind, Registration
+from dbos.engine.starts import call_workflow, place_start
+from dbos.engine.steps import StepPolicy, place_call, run_step
+from dbos.errors import DBOSException
+from dbos.models import StepOptions
+from dbos.runtime.drive import drive
+from dbos.serialization.codec import WorkflowSerializationFormat
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+ArgumentsValidator = Callable[[tuple[Any, ...], dict[str, Any]], tuple[tuple[Any, ...], dict[str, Any]]]
+
+REGISTRATION = "__dbos_registration__"
+
+
+class AsyncFunction:
+    """A plain callable that returns a coroutine and passes for the coroutine function it wraps.
+
+    `inspect.iscoroutinefunction` looks at the code, the defaults and the name of what it is given, so
+    the wrapper shows those of the original. It is no `async def`, because step ids are taken when the
+    call is made and not when the coroutine first runs.
+    """
+
+    def __init__(self, original: Callable[..., Any], call: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, original)
+        self._call = call
+        self.__code__ = original.__code__
+        self.__defaults__ = original.__defaults__  # type: ignore[attr-defined]
+        self.__kwdefaults__ = original.__kwdefaults__  # type: ignore[attr-defined]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._call(*args, **kwargs)
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        return self if instance is None else MethodType(self, instance)
+
+
+def workflow(
+    *,
+    name: str | None = None,
+    max_recovery_attempts: int | None = 100,
+    serialization_type: WorkflowSerializationFormat | None = None,
+    validate_args: ArgumentsValidator | None = None,
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Make a function a durable workflow.
+
+    Every call, start or enqueue is recorded before the body runs; so is its outcome before it is
+    returned. When the process dies, the workflow goes on from its last recorded step, in any process
+    that may run it.
+
+    Args:
+        name: registered name; default: the function's qualified name. Stored, so renaming breaks replay.
+        max_recovery_attempts: how often it is recovered before it is dead-lettered; None: without limit.
+        serialization_type: format of its inputs, result, events, messages and streams.
+        validate_args: `(args, kwargs) -> (args, kwargs)`, run when a queued or recovered run begins.
+
+    Raises:
+        DBOSConflictingRegistrationError: the name belongs to a step or transaction.
+    """
+    if max_recovery_attempts is not None:
+        validation.whole_number(max_recovery_attempts, "max_recovery_attempts", 0)
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        registration = _register(
+            function,
+            "workflow",
+            name,
+            max_recovery_attempts=max_recovery_attempts,
+            serialization=serialization_type,
+            validate_args=validate_args,
+        )
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            __tracebackhide__ = True
+            engine = _engine_around(registration.name)
+            start = place_start(registration, Call(function, args, kwargs, registration.is_async), step_ids=2)
+            if registration.is_async:
+                return call_workflow(engine.aio, start)
+            return drive(call_workflow(engine.blocking, start))
+
+        return _wrapped(function, registration, run)
+
+    return decorate
+
+
+def step(
+    *,
+    name: str | None = None,
+    retries_allowed: bool = False,
+    interval_seconds: float = 1.0,
+    max_attempts: int = 3,
+    backoff_rate: float = 2.0,
+    should_retry: Callable[[BaseException], bool | Awaitable[bool]] | None = None,
+    preemptible: bool = False,
+    timeout_seconds: float | None = None,
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Make a function a step: in a workflow its outcome is committed before the call returns.
+
+    A committed step never runs again; one whose outcome was not yet committed may run again after a
+    crash. Outside a workflow the decorated function is the plain function.
+
+    Args:
+        name: recorded name; default: the function's qualified name.
+        retries_allowed: attempt up to `max_attempts` times in all.
+        interval_seconds: wait after the first failed attempt, multiplied by `backoff_rate` after each
+            further one, at most 3600 s.
+        should_retry: asked after each failure; False gives up with that error. Async for async steps.
+        preemptible: async steps only: stop the step when its workflow is cancelled.
+        timeout_seconds: async steps only: limit of one attempt.
+
+    Raises:
+        DBOSInvalidInputError: an option is out of range.
+        DBOSException: "only supported for async steps", or the name begins with `DBOS.`.
+        DBOSConflictingRegistrationError: the name belongs to a workflow or transaction.
+    """
+    policy = step_policy(
+        StepOptions(
+            retries_allowed=retries_allowed,
+            interval_seconds=interval_seconds,
+            max_attempts=max_attempts,
+            backoff_rate=backoff_rate,
+            should_retry=should_retry,
+            preemptible=preemptible,
+            timeout_seconds=timeout_seconds,
+        )
+    )
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        registration = _register(function, "step", name, options=policy)
+        refuse_async_only(policy, registration.is_async)
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            __tracebackhide__ = True
+            run = current_scope().workflow
+            if run is None:
+                return function(*args, **kwargs)
+            refuse_async_predicate(policy, registration.name, registration.is_async)
+            call = place_call(registration.name, Call(function, args, kwargs, registration.is_async), policy)
+            if registration.is_async:
+                return run_step(run.engine.aio, call)
+            return drive(run_step(run.engine.blocking, call))
+
+        return _wrapped(function, registration, run)
+
+    return decorate
+
+
+def step_policy(options: StepOptions) -> StepPolicy:
+    """The checked policy of a step's options."""
+    max_attempts, interval_s, backoff_rate = validation.retry_options(
+        options.get("max_attempts", 3),
+        options.get("interval_seconds", 1.0),
+        options.get("backoff_rate", 2.0),
+    )
+    return StepPolicy(
+        retries_allowed=bool(options.get("retries_allowed", False)),
+        interval_s=interval_s,
+        max_attempts=max_attempts,
+        backoff_rate=backoff_rate,
+        should_retry=options.get("should_retry"),
+        preemptible=bool(options.get("preemptible", False)),
+        timeout_s=validation.step_timeout(options.get("timeout_seconds")),
+    )
+
+
+def refuse_async_only(policy: StepPolicy, is_async: bool) -> None:
+    """Preemption and time limits stop a task; a sync step has none."""
+    for option, value in (
+        ("preemptible", policy.preemptible),
+        ("timeout_seconds", policy.timeout_s is not None),
+    ):
+        if value and not is_async:
+            raise DBOSException(f"{option} is only supported for async steps: make it an `async def`.")
+
+
+def refuse_async_predicate(policy: StepPolicy, name: str, is_async: bool) -> None:
+    """An async predicate can only be awaited by an async step."""
+    if not is_async and inspect.iscoroutinefunction(policy.should_retry):
+        raise DBOSException(
+            f"Step {name} is sync but should_retry is async: make the predicate a plain function."
+        )
+
+
+def registration_of(function: Callable[..., Any]) -> Registration | None:
+    """What a decorated function, or a bound method of one, is registered as."""
+    found: Registration | None = getattr(function, REGISTRATION, None)
+    return found
+
+
+def _register(
+    function: Callable[..., Any], kind: Kind, name: str | None, **options: Any
+) -> Registration:
+    registered_name = function.__qualname__ if name is None else validation.identifier(name, "name")
+    if kind != "workflow":
+        validation.step_name(registered_name)
+    registration = Registration(
+        registered_name, kind, function, inspect.iscoroutinefunction(function), **options
+    )
+    SLOT.registry.add(registration)
+    return registration
+
+
+def _wrapped(
+    function: Callable[P, R], registration: Registration, call: Callable[..., Any]
+) -> Callable[P, R]:
+    wrapper: Any = (
+        AsyncFunction(function, call) if registration.is_async else functools.wraps(function)(call)
+    )
+    setattr(wrapper, REGISTRATION, registration)
+    if registration.kind != "workflow":
+        registration.body = wrapper
+    return cast("Callable[P, R]", wrapper)
+
+
+def _engine_around(name: str) -> Engine:
+    if current_scope().run is None and SLOT.instance is None:
+        raise DBOSException(
+            f"Workflow {name} invoked before DBOS initialized: call DBOS(config=...) and "
+            "DBOS.launch() first."
+        )
+    return around()

@@ -1,0 +1,107 @@
+"""The `with` blocks that set ids, timeouts and options for the workflows started inside them."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any
+
+from dbos import validation
+from dbos.engine.context import ArmedId, Timeout, current_scope, entered, with_options
+from dbos.models import WorkflowIDReusePolicy
+
+
+class _OptionBlock:
+    """A block under changed ambient options, restored on exit. It never swallows an exception."""
+
+    def _changes(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def __enter__(self) -> None:
+        self._entered = entered(with_options(current_scope(), **self._changes()))
+        self._entered.__enter__()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._entered.__exit__()
+
+
+class SetWorkflowID(_OptionBlock):
+    """Give the first workflow that is started in the block this id.
+
+    The same id means the same execution: if it exists, its outcome is returned and nothing runs again.
+    Later workflows of the block get fresh ids. An id that was not used ends with the block.
+
+    Args:
+        wfid: not empty, at most 1,000 characters.
+        workflow_id_reuse_policy: `"reject"` raises `DBOSWorkflowIDInUseError` if the id is in use;
+            default `"return-existing"`.
+
+    Raises:
+        DBOSInvalidInputError: the id or the policy is not valid.
+    """
+
+    def __init__(
+        self, wfid: str, *, workflow_id_reuse_policy: WorkflowIDReusePolicy | None = None
+    ) -> None:
+        self._id = validation.workflow_id(wfid)
+        self._reuse: WorkflowIDReusePolicy = (
+            "return-existing"
+            if workflow_id_reuse_policy is None
+            else validation.workflow_id_reuse_policy(workflow_id_reuse_policy)
+        )
+
+    def _changes(self) -> dict[str, Any]:
+        return {"armed_id": ArmedId(self._id, self._reuse)}
+
+
+class SetWorkflowTimeout(_OptionBlock):
+    """Give every workflow that is called, started or enqueued in the block a timeout.
+
+    At its deadline, which is durable and counted by the database's clock, the workflow is cancelled.
+    Children inherit the deadline. None clears an inherited timeout and deadline.
+
+    Args:
+        workflow_timeout_sec: seconds, greater than 0.
+
+    Raises:
+        DBOSInvalidInputError: "Timeouts must be positive", or not a finite number.
+    """
+
+    def __init__(self, workflow_timeout_sec: float | None) -> None:
+        self._timeout = Timeout(
+            None
+            if workflow_timeout_sec is None
+            else validation.positive_timeout(workflow_timeout_sec, "workflow_timeout_sec")
+        )
+
+    def _changes(self) -> dict[str, Any]:
+        return {"timeout": self._timeout}
+
+
+class SetWorkflowAttributes(_OptionBlock):
+    """Attach attributes to every workflow that is started in the block; children do not inherit them.
+
+    Args:
+        attributes: a JSON-serializable dict, or None for none.
+
+    Raises:
+        DBOSInvalidInputError: "must be a dict", "must be JSON-serializable".
+    """
+
+    def __init__(self, attributes: dict[str, Any] | None) -> None:
+        validation.attributes(attributes)
+        self._attributes = attributes
+
+    def _changes(self) -> dict[str, Any]:
+        return {"attributes": self._attributes}
+
+
+class DBOSContextEnsure(_OptionBlock):
+    """Have a DBOS context for the length of the block, created if there is none."""
+
+    def _changes(self) -> dict[str, Any]:
+        return {}

@@ -1,0 +1,111 @@
+"""Starting a function in the background, and running one as a step: what the facade's starts share."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from dbos import validation
+from dbos.api.decorators import (
+    refuse_async_only,
+    refuse_async_predicate,
+    registration_of,
+    step_policy,
+)
+from dbos.api.handles import AsyncHandle, SyncHandle
+from dbos.api.slot import around
+from dbos.api.twins import refuse_under_a_loop
+from dbos.engine.admission import StartCall
+from dbos.engine.engine import Engine
+from dbos.engine.io import Call
+from dbos.engine.starts import place_start, start_workflow
+from dbos.engine.steps import place_call, run_step
+from dbos.errors import DBOSEventLoopError, DBOSWorkflowFunctionNotFoundError
+from dbos.models import StepOptions
+from dbos.runtime.drive import drive
+from dbos.runtime.loops import running_loop
+
+
+def start(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> SyncHandle[Any]:
+    """Start a decorated function in the background; durable when this returns."""
+    engine = around("Executor")
+    call = _start_call(function, args, kwargs)
+    workflow_id, mine = drive(start_workflow(engine.blocking, call))
+    return SyncHandle(workflow_id, mine)
+
+
+def start_async(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Coroutine[Any, Any, AsyncHandle[Any]]:
+    """Start a decorated async function as a task of the caller's loop; durable when awaited."""
+    return _start_here(around("Executor"), _start_call(function, args, kwargs))
+
+
+async def _start_here(engine: Engine, call: StartCall) -> AsyncHandle[Any]:
+    workflow_id, mine = await start_workflow(engine.aio, call, on_callers_loop=True)
+    return AsyncHandle(workflow_id, mine)
+
+
+def _start_call(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> StartCall:
+    target = registration_of(function)
+    if target is None:
+        name = getattr(function, "__qualname__", type(function).__name__)
+        raise DBOSWorkflowFunctionNotFoundError(
+            "not started",
+            f"{name} is not registered: decorate it with @DBOS.workflow() before starting it",
+        )
+    return place_start(target, Call(target.body, args, kwargs, target.is_async), step_ids=1)
+
+
+def run_function_as_step(
+    options: StepOptions | None,
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """Run a function as a step, blocking; an async one is run to its end."""
+    __tracebackhide__ = True
+    engine = around()
+    refuse_under_a_loop("run_step")
+    name, call, policy = _step_call(options or {}, function, args, kwargs)
+    refuse_async_predicate(policy, name, call.is_async)
+    return drive(run_step(engine.blocking, place_call(name, call, policy)))
+
+
+def run_function_as_step_async(
+    options: StepOptions | None,
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Coroutine[Any, Any, Any]:
+    """Run a function as a step, awaited; a sync one runs on a thread."""
+    engine = around()
+    if running_loop() is None:
+        raise DBOSEventLoopError(
+            "`run_step_async()` was called while no event loop is running: call it from a coroutine, "
+            "or use `run_step()`."
+        )
+    name, call, policy = _step_call(options or {}, function, args, kwargs)
+    return run_step(engine.aio, place_call(name, call, policy))
+
+
+def _step_call(
+    options: StepOptions,
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> tuple[str, Call, Any]:
+    registration = registration_of(function)
+    policy = step_policy(options)
+    if registration is None:
+        plain, is_async = function, inspect.iscoroutinefunction(function)
+        default_name: str = getattr(function, "__qualname__", type(function).__name__)
+    else:
+        plain, is_async, default_name = registration.function, registration.is_async, registration.name
+    refuse_async_only(policy, is_async)
+    given = options.get("name")
+    name = validation.step_name(default_name if given is None else given)
+    return name, Call(plain, args, kwargs, is_async), policy

@@ -1,0 +1,27 @@
+"""The configuration: what users write, checked once and frozen as `Settings`."""
+
+from dbos.config.connections import PoolSettings
+from dbos.config.database_url import DatabaseAddress, parse_database_url
+from dbos.config.declaration import DBOSConfig, FailoverConfig
+from dbos.config.settings import (
+    Environment,
+    Retention,
+    Settings,
+    TelemetrySettings,
+    application_name,
+    settings_from,
+)
+
+__all__ = [
+    "DBOSConfig",
+    "DatabaseAddress",
+    "Environment",
+    "FailoverConfig",
+    "PoolSettings",
+    "Retention",
+    "Settings",
+    "TelemetrySettings",
+    "application_name",
+    "parse_database_url",
+    "settings_from",
+]

@@ -1,0 +1,122 @@
+"""Where a call is made: the run and step around it, and the ambient options of `with` blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from dbos.models import StepStatus
+
+if TYPE_CHECKING:
+    from dbos.engine.execution import Execution
+
+
+@dataclass(slots=True)
+class ArmedId:
+    """The id of a `with SetWorkflowID` block: the first workflow started in it takes it."""
+
+    workflow_id: str
+    reuse: Literal["return-existing", "reject"] = "return-existing"
+    used: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EnqueueSettings:
+    """The six fields of a `with SetEnqueueOptions` block."""
+
+    deduplication_id: str | None = None
+    priority: int | None = None
+    app_version: str | None = None
+    queue_partition_key: str | None = None
+    delay_until_ms: int | None = None
+    duplication_policy: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Timeout:
+    """An explicit timeout; None clears an inherited one."""
+
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the surrounding `with` blocks say about workflows started inside them."""
+
+    armed_id: ArmedId | None = None
+    timeout: Timeout | None = None
+    enqueue: EnqueueSettings | None = None
+    attributes: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Authentication:
+    """The user a call is made for."""
+
+    user: str | None = None
+    roles: tuple[str, ...] | None = None
+    assumed_role: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StepScope:
+    """The step or transaction whose body is running."""
+
+    step_id: int
+    kind: Literal["step", "transaction"] = "step"
+    status: StepStatus | None = None
+
+
+NO_OPTIONS = Options()
+NOBODY = Authentication()
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Everything that surrounds a call. Replaced, never changed."""
+
+    run: Execution | None = None
+    step: StepScope | None = None
+    options: Options = NO_OPTIONS
+    authentication: Authentication = NOBODY
+    explicit: bool = field(default=False, compare=False)
+
+    @property
+    def workflow(self) -> Execution | None:
+        """The run, if the call is made in workflow code: not inside a step or transaction."""
+        return self.run if self.step is None else None
+
+
+OUTSIDE = Scope()
+
+_current: ContextVar[Scope] = ContextVar("dbos_scope", default=OUTSIDE)
+
+current_scope = _current.get
+
+
+class entered:
+    """Make a scope the current one for a block.
+
+    The former scope is set again rather than reset by token: a coroutine that is closed by another
+    context than the one it started in must end without a complaint.
+    """
+
+    __slots__ = ("_former", "_scope")
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+
+    def __enter__(self) -> Scope:
+        self._former = _current.get()
+        _current.set(self._scope)
+        return self._scope
+
+    def __exit__(self, *_: object) -> None:
+        _current.set(self._former)
+
+
+def with_options(scope: Scope, **changes: Any) -> Scope:
+    """The same scope under other ambient options."""
+    return replace(scope, options=replace(scope.options, **changes), explicit=True)

@@ -1,0 +1,75 @@
+"""The parts an operation may touch, behind protocols that the outer layers implement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from dbos.config import Settings
+from dbos.engine.execution import Execution
+from dbos.engine.io import Hub, Io
+from dbos.engine.registry import Registry
+from dbos.serialization.codec import Codec
+
+
+class Lease(Protocol):
+    """This incarnation's right to run what it claimed."""
+
+    def is_trusted(self) -> bool:
+        """Whether peers are sure not to have taken over yet."""
+        ...
+
+    async def regain(self, io: Io) -> None:
+        """Wait until the lease is renewed."""
+        ...
+
+
+class Launcher(Protocol):
+    """Where background runs find a thread or a loop."""
+
+    def start(self, run: Execution, *, on_callers_loop: bool = False) -> None: ...
+
+
+@dataclass(slots=True)
+class Identity:
+    """Who this engine is. The incarnation owns runs; the label is for display."""
+
+    incarnation_id: str
+    executor_id: str
+    application_version: str
+    is_latest_version: bool = True
+
+
+@dataclass(slots=True)
+class Engine:
+    """One launched engine. Several may live in a process; they share the registry alone."""
+
+    settings: Settings
+    identity: Identity
+    registry: Registry
+    codec: Codec
+    hub: Hub
+    lease: Lease
+    launcher: Launcher
+    new_id: Callable[[], str]
+    new_token: Callable[[], str]
+    blocking_io: Io
+    async_io: Io
+    running: dict[str, Execution] = field(default_factory=dict[str, Execution])
+    blocking: Runtime = field(init=False)
+    """This engine for sync callers."""
+    aio: Runtime = field(init=False)
+    """This engine for asyncio callers."""
+
+    def __post_init__(self) -> None:
+        self.blocking = Runtime(self, self.blocking_io)
+        self.aio = Runtime(self, self.async_io)
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """An engine seen through one driver."""
+
+    engine: Engine
+    io: Io

@@ -1,0 +1,182 @@
+"""One attempt of one run: its step ids, its history, and how it ends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from dbos.engine.context import NO_OPTIONS, Authentication, Scope, entered
+from dbos.engine.io import Call, Closed
+from dbos.engine.outcome import Failure, Outcome, Success
+from dbos.engine.replay import Replay
+from dbos.engine.results import await_outcome
+from dbos.errors import (
+    DBOSSerializationError,
+    DBOSWorkflowCancelledError,
+    DBOSWorkflowConflictIDError,
+)
+from dbos.storage import workflows
+from dbos.storage.protocol import Topic
+from dbos.storage.rows import FinishRow
+from dbos.storage.workflows import HandBack
+from dbos.telemetry import log
+
+if TYPE_CHECKING:
+    from dbos.engine.engine import Engine, Runtime
+
+STOPPED = (DBOSWorkflowCancelledError, DBOSWorkflowConflictIDError)
+
+
+class Execution:
+    """One attempt of a run that this process has claimed. Lives in memory only."""
+
+    __slots__ = (
+        "authentication",
+        "call",
+        "claim",
+        "completion",
+        "deadline_ms",
+        "engine",
+        "format",
+        "in_flight",
+        "is_background",
+        "is_over",
+        "name",
+        "next_step_id",
+        "replay",
+        "stop",
+        "workflow_id",
+    )
+
+    def __init__(
+        self,
+        engine: Engine,
+        workflow_id: str,
+        name: str,
+        claim: str,
+        call: Call,
+        *,
+        format: str,
+        authentication: Authentication,
+        deadline_ms: int | None = None,
+    ) -> None:
+        self.engine = engine
+        self.workflow_id = workflow_id
+        self.name = name
+        self.claim = claim
+        self.call = call
+        self.format = format
+        self.authentication = authentication
+        self.deadline_ms = deadline_ms
+        self.replay = Replay()
+        self.next_step_id = 1
+        self.in_flight = 0
+        self.is_background = False
+        self.is_over = False
+        self.stop: Literal["cancelled", "lost"] | None = None
+        self.completion: Outcome | None = None
+
+    def take_step_ids(self, count: int) -> int:
+        """Reserve consecutive step ids; the first of them."""
+        first = self.next_step_id
+        self.next_step_id = first + count
+        return first
+
+    async def ensure_alive(self, rt: Runtime) -> None:
+        """Let an operation begin only while the run is ours and not cancelled."""
+        if self.stop is not None:
+            raise self.stop_signal()
+        if not rt.engine.lease.is_trusted():
+            await rt.engine.lease.regain(rt.io)
+            if self.stop is not None:
+                raise self.stop_signal()
+
+    def stop_with(self, reason: Literal["cancelled", "lost"]) -> BaseException:
+        self.stop = reason
+        return self.stop_signal()
+
+    def stop_signal(self) -> BaseException:
+        if self.stop == "cancelled":
+            return DBOSWorkflowCancelledError(f"Workflow {self.workflow_id} was cancelled")
+        return DBOSWorkflowConflictIDError(self.workflow_id)
+
+
+async def execute(rt: Runtime, run: Execution) -> Any:
+    """Run a claimed run's body and record its outcome. Returns or raises what the caller shall see."""
+    __tracebackhide__ = True
+    engine = rt.engine
+    engine.running[run.workflow_id] = run
+    try:
+        outcome = await _body_outcome(rt, run)
+        if outcome is not None and await _finish(rt, run, outcome):
+            assert run.completion is not None
+            return None if run.is_background else run.completion.resolve()
+    finally:
+        run.is_over = True
+        if engine.running.get(run.workflow_id) is run:
+            del engine.running[run.workflow_id]
+        engine.hub.publish((Topic("done", run.workflow_id),))
+    if run.is_background:
+        return None
+    return await await_outcome(rt, run.workflow_id)
+
+
+async def _body_outcome(rt: Runtime, run: Execution) -> Outcome | None:
+    """What the body came to; None if it stopped because the run is no longer ours to finish."""
+    scope = Scope(run=run, options=NO_OPTIONS, authentication=run.authentication)
+    try:
+        with entered(scope):
+            return Success(await rt.io.call(run.call))
+    except Exception as error:
+        return Failure(error)
+    except STOPPED as error:
+        if run.stop is None:
+            return _interrupted(rt, run, error)
+        log.execution_stopped(run.workflow_id, run.stop)
+        return None
+    except BaseException as error:
+        return _interrupted(rt, run, error)
+
+
+def _interrupted(rt: Runtime, run: Execution, error: BaseException) -> Outcome:
+    """A BaseException is the outcome of a background run; a direct caller's run is handed back."""
+    if run.is_background and not rt.io.is_abandonment(error):
+        return Failure(error)
+    hand_back(rt, run)
+    raise error
+
+
+def hand_back(rt: Runtime, run: Execution) -> None:
+    """Leave the run PENDING: others may take it when this process ends, or a lease period from now."""
+    engine = rt.engine
+    run.stop = "lost"
+    row = HandBack(run.workflow_id, run.claim, engine.new_token(), round(engine.settings.lease_s * 1000))
+    rt.io.post(workflows.hand_back, row, run.workflow_id)
+
+
+async def _finish(rt: Runtime, run: Execution, outcome: Outcome) -> bool:
+    """Record the outcome; False if the run was no longer ours."""
+    output, error, outcome = encode_outcome(rt, run, outcome)
+    status = "SUCCESS" if isinstance(outcome, Success) else "ERROR"
+    row = FinishRow(run.workflow_id, status, output, error, run.claim)
+    try:
+        accepted = await rt.io.commit(workflows.finish, row, run.workflow_id)
+    except Closed:
+        accepted = False
+    if accepted:
+        run.completion = outcome
+        return True
+    log.outcome_dropped(run.workflow_id)
+    return False
+
+
+def encode_outcome(
+    rt: Runtime, run: Execution, outcome: Outcome
+) -> tuple[str | None, str | None, Outcome]:
+    """The outcome as text in the run's format. A result that cannot be stored becomes the error."""
+    codec = rt.engine.codec
+    if isinstance(outcome, Success):
+        try:
+            return codec.dump(outcome.value, "result", run.format), None, outcome
+        except DBOSSerializationError as error:
+            outcome = Failure(error)
+    return None, codec.dump_error(outcome.error, run.format), outcome

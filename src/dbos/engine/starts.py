@@ -1,0 +1,176 @@
+"""Starting runs: called directly, started in the background, alone or as a child."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dbos.engine import admission
+from dbos.engine.admission import StartCall
+from dbos.engine.context import current_scope
+from dbos.engine.execution import Execution, execute
+from dbos.engine.io import Call
+from dbos.engine.outcome import Failure, Outcome, Success
+from dbos.engine.registry import Registration
+from dbos.engine.results import RECHECK_S, await_outcome, await_run
+from dbos.engine.steps import (
+    Operation,
+    commit_in_order,
+    record,
+    recorded_step,
+    replayed,
+    step_row,
+)
+from dbos.errors import DBOSUsageError, DBOSWorkflowIDInUseError
+from dbos.storage import workflows
+from dbos.storage.rows import Admitted, ChildLaunch, Launched, NewRun, Recorded
+from dbos.telemetry import log
+
+if TYPE_CHECKING:
+    from dbos.engine.engine import Runtime
+
+GET_RESULT = "DBOS.getResult"
+
+
+def place_start(target: Registration, call: Call, step_ids: int) -> StartCall:
+    """Take the step ids and the ambient options of a start, at the place and moment of the call."""
+    scope = current_scope()
+    if scope.step is not None:
+        raise DBOSUsageError(
+            f"Workflow {target.name} cannot be started from within a {scope.step.kind}: "
+            "call it from workflow code, or from outside a workflow."
+        )
+    parent = scope.run
+    armed = scope.options.armed_id
+    own_id = None
+    if armed is not None:
+        if not armed.used:
+            armed.used = True
+            own_id = armed.workflow_id
+        elif parent is None:
+            log.workflow_id_used_up(armed.workflow_id)
+    return StartCall(
+        target, call, scope, parent, parent.take_step_ids(step_ids) if parent else 0, own_id
+    )
+
+
+async def call_workflow(rt: Runtime, start: StartCall) -> Any:
+    """Run a workflow on the caller's thread or task, and return its result."""
+    __tracebackhide__ = True
+    if start.parent is not None:
+        return await _call_child(rt, start, start.parent)
+    run = admission.build(rt.engine, start, rt.io.now_ms())
+    admitted = await rt.io.commit(workflows.admit, run, run.workflow_uuid)
+    if mine := _admitted_execution(rt, start, run, admitted):
+        return await execute(rt, mine)
+    return await await_outcome(rt, run.workflow_uuid)
+
+
+async def start_workflow(
+    rt: Runtime, start: StartCall, *, on_callers_loop: bool = False
+) -> tuple[str, Execution | None]:
+    """Start a workflow in the background: its id, and its execution if this process runs it."""
+    if start.parent is not None:
+        workflow_id, mine = await _launch_child(rt, start, start.parent)
+    else:
+        run = admission.build(rt.engine, start, rt.io.now_ms())
+        admitted = await rt.io.commit(workflows.admit, run, run.workflow_uuid)
+        workflow_id, mine = run.workflow_uuid, _admitted_execution(rt, start, run, admitted)
+    if mine is not None:
+        mine.is_background = True
+        rt.engine.running[workflow_id] = mine
+        rt.engine.launcher.start(mine, on_callers_loop=on_callers_loop)
+    return workflow_id, mine
+
+
+async def await_background(rt: Runtime, workflow_id: str, mine: Execution | None, recheck_s: float) -> Any:
+    """The result behind a handle, outside workflow code."""
+    __tracebackhide__ = True
+    if mine is not None:
+        return await await_run(rt, mine, recheck_s)
+    return await await_outcome(rt, workflow_id, recheck_s)
+
+
+def _admitted_execution(
+    rt: Runtime, start: StartCall, run: NewRun, admitted: Admitted
+) -> Execution | None:
+    """The execution to run if the admission made the run ours; None if it has its own already."""
+    if admission.is_ours(run, admitted):
+        return admission.execution(rt.engine, start, run)
+    admission.check_same_target(run, admitted)
+    armed = start.scope.options.armed_id
+    if start.workflow_id is not None and armed is not None and armed.reuse == "reject":
+        raise DBOSWorkflowIDInUseError(run.workflow_uuid, admitted.status, admitted.name or "")
+    log.already_run(run.name, run.workflow_uuid, admitted.status)
+    return None
+
+
+async def _call_child(rt: Runtime, start: StartCall, parent: Execution) -> Any:
+    """A direct child: its launch takes the first step id, its result the second."""
+    __tracebackhide__ = True
+    workflow_id, mine = await _launch_child(rt, start, parent)
+    return await recorded_result(rt, parent, start.step_id + 1, workflow_id, mine, own_thread=True)
+
+
+async def recorded_result(
+    rt: Runtime,
+    parent: Execution,
+    step_id: int,
+    workflow_id: str,
+    mine: Execution | None = None,
+    *,
+    own_thread: bool = False,
+    of_handle: bool = True,
+    recheck_s: float = RECHECK_S,
+) -> Any:
+    """A run's result in workflow code: replayed from the record, or awaited and recorded."""
+    __tracebackhide__ = True
+    await parent.ensure_alive(rt)
+    known = recorded_step(parent, step_id, GET_RESULT)
+    parent.in_flight += 1
+    try:
+        if known is not None:
+            return await replayed(rt, parent, known)
+        child = workflow_id if of_handle else None
+        operation = Operation(step_id, GET_RESULT, rt.io.now_ms(), child)
+        outcome = await _result_of(rt, workflow_id, mine, own_thread, recheck_s)
+        return (await record(rt, parent, operation, outcome)).resolve()
+    finally:
+        parent.in_flight -= 1
+
+
+async def _result_of(
+    rt: Runtime, workflow_id: str, mine: Execution | None, own_thread: bool, recheck_s: float
+) -> Outcome:
+    try:
+        if mine is not None and own_thread:
+            return Success(await execute(rt, mine))
+        return Success(await await_background(rt, workflow_id, mine, recheck_s))
+    except Exception as error:
+        return Failure(error)
+
+
+async def _launch_child(
+    rt: Runtime, start: StartCall, parent: Execution
+) -> tuple[str, Execution | None]:
+    """Create the child and record its launch in one commit; or find both in the history."""
+    await parent.ensure_alive(rt)
+    name = start.target.run_name
+    known = recorded_step(parent, start.step_id, name)
+    parent.in_flight += 1
+    try:
+        if known is not None:
+            await replayed(rt, parent, known)
+            return known.child_workflow_id or "", None
+        started_at = rt.io.now_ms()
+        run = admission.build(rt.engine, start, started_at)
+        operation = Operation(start.step_id, name, started_at, run.workflow_uuid)
+        launch = ChildLaunch(run, step_row(rt, parent, operation, output=None, error=None))
+        launched = await commit_in_order(rt, parent, workflows.launch_child, launch, _launch_verdict)
+        assert launched.admitted is not None
+        return run.workflow_uuid, _admitted_execution(rt, start, run, launched.admitted)
+    finally:
+        parent.in_flight -= 1
+
+
+def _launch_verdict(launched: Launched) -> Recorded:
+    return launched.recorded

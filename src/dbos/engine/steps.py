@@ -1,0 +1,297 @@
+"""The checkpoint path: a step's record is returned, or its body runs and is recorded before it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from dbos.engine.context import NO_OPTIONS, Scope, StepScope, current_scope, entered
+from dbos.engine.io import Call, Closed, TimeLimit
+from dbos.engine.outcome import Failure, Outcome, Success
+from dbos.errors import (
+    DBOSMaxStepRetriesExceeded,
+    DBOSSerializationError,
+    DBOSStepNondeterminismError,
+    DBOSStepTimeoutError,
+    DBOSUnexpectedStepError,
+)
+from dbos.models import StepStatus
+from dbos.serialization.codec import Stored
+from dbos.storage import steps
+from dbos.storage.protocol import Write
+from dbos.storage.rows import Recorded, RecordedStep, StepRow
+from dbos.telemetry import log
+
+if TYPE_CHECKING:
+    from dbos.engine.engine import Runtime
+    from dbos.engine.execution import Execution
+
+A = TypeVar("A")
+R = TypeVar("R")
+
+LONGEST_RETRY_WAIT_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class StepPolicy:
+    """How a step wants to be attempted."""
+
+    retries_allowed: bool = False
+    interval_s: float = 1.0
+    max_attempts: int = 3
+    backoff_rate: float = 2.0
+    should_retry: Callable[[BaseException], bool | Awaitable[bool]] | None = None
+    preemptible: bool = False
+    timeout_s: float | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """One attempt without limits: nothing to watch while it runs."""
+        return not (self.retries_allowed or self.preemptible or self.timeout_s is not None)
+
+
+PLAIN = StepPolicy()
+
+
+@dataclass(frozen=True, slots=True)
+class StepCall:
+    """A step call as it was made: the run and the step id were taken at that moment."""
+
+    name: str
+    call: Call
+    policy: StepPolicy
+    run: Execution | None
+    step_id: int
+
+
+def place_call(name: str, call: Call, policy: StepPolicy) -> StepCall:
+    """Take the step id of a call, at the place and moment where it is made."""
+    run = current_scope().workflow
+    return StepCall(name, call, policy, run, 0 if run is None else run.take_step_ids(1))
+
+
+async def run_step(rt: Runtime, step: StepCall) -> Any:
+    """Return the recorded outcome of a step, or run and record it. Outside workflow code: a plain call."""
+    __tracebackhide__ = True
+    run = step.run
+    if run is None:
+        return await rt.io.call(step.call)
+    await run.ensure_alive(rt)
+    recorded = recorded_step(run, step.step_id, step.name)
+    run.in_flight += 1
+    try:
+        if recorded is not None:
+            log.replaying_step(step.name)
+            return await replayed(rt, run, recorded)
+        log.running_step(step.name)
+        started_at = rt.io.now_ms()
+        outcome = await _attempt(rt, run, step)
+        return (await record(rt, run, Operation(step.step_id, step.name, started_at), outcome)).resolve()
+    finally:
+        run.in_flight -= 1
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """An operation of a run that was performed and is to be recorded."""
+
+    step_id: int
+    name: str
+    started_at_ms: int
+    child_workflow_id: str | None = None
+
+
+def recorded_step(run: Execution, step_id: int, name: str) -> RecordedStep | None:
+    """The record at this step id; a record of another name means that the workflow is not deterministic."""
+    recorded = run.replay.steps.get(step_id)
+    if recorded is not None and recorded.name != name:
+        raise DBOSUnexpectedStepError(run.workflow_id, step_id, name, recorded.name)
+    return recorded
+
+
+async def replayed(rt: Runtime, run: Execution, recorded: RecordedStep) -> Any:
+    """Deliver a recorded outcome, in its turn."""
+    __tracebackhide__ = True
+    place = run.replay.place(recorded.step_id)
+    if place is not None:
+        if rt.io.cooperative:
+            await run.replay.turn(rt.io, place, alone=False)
+        else:
+            run.replay.abandon(place)
+    where = Stored(run.workflow_id, recorded.step_id, "error" if recorded.error else "output")
+    if recorded.error is not None:
+        raise rt.engine.codec.load_error(recorded.error, recorded.serialization, where)
+    if recorded.output is None:
+        return None
+    return rt.engine.codec.load(recorded.output, recorded.serialization, where)
+
+
+async def record(rt: Runtime, run: Execution, operation: Operation, outcome: Outcome) -> Outcome:
+    """Commit an operation's outcome under the run's claim; then deliver it, in its turn.
+
+    An output that cannot be stored becomes the operation's error.
+    """
+    codec = rt.engine.codec
+    output = error = None
+    if isinstance(outcome, Success):
+        try:
+            output = codec.dump(outcome.value, "result", codec.native)
+        except DBOSSerializationError as refused:
+            outcome = Failure(refused)
+    if isinstance(outcome, Failure):
+        error = codec.dump_error(outcome.error, codec.native)
+    row = step_row(rt, run, operation, output=output, error=error)
+    await commit_in_order(rt, run, steps.record, row, itself)
+    return outcome
+
+
+def step_row(
+    rt: Runtime, run: Execution, operation: Operation, *, output: str | None, error: str | None
+) -> StepRow:
+    """The row of an operation that ends now."""
+    return StepRow(
+        run.workflow_id,
+        operation.step_id,
+        operation.name,
+        output,
+        error,
+        rt.engine.codec.native,
+        operation.started_at_ms,
+        rt.io.now_ms(),
+        run.replay.take_order(),
+        run.claim,
+        operation.child_workflow_id,
+        rt.engine.settings.name,
+    )
+
+
+def sleep_row(
+    rt: Runtime, run: Execution, step_id: int, started_at_ms: int, wake_at_ms: int
+) -> StepRow:
+    """The row of a durable deadline: its output and its completion time are the planned wake time."""
+    codec = rt.engine.codec
+    return StepRow(
+        run.workflow_id,
+        step_id,
+        "DBOS.sleep",
+        codec.dump(wake_at_ms / 1000, "result", codec.native),
+        None,
+        codec.native,
+        started_at_ms,
+        wake_at_ms,
+        run.replay.take_order(),
+        run.claim,
+        None,
+        rt.engine.settings.name,
+    )
+
+
+async def commit_in_order(
+    rt: Runtime, run: Execution, write: Write[A, R], arg: A, verdict_of: Callable[[R], Recorded]
+) -> R:
+    """Commit a write that records an operation of this run, and wait for its turn to be delivered."""
+    if not rt.io.cooperative:
+        return await commit_owned(rt, run, write, arg, verdict_of)
+    place = run.replay.append_place()
+    try:
+        answer = await commit_owned(rt, run, write, arg, verdict_of)
+    except BaseException:
+        run.replay.abandon(place)
+        raise
+    await run.replay.turn(rt.io, place, alone=run.in_flight == 1)
+    return answer
+
+
+async def commit_owned(
+    rt: Runtime, run: Execution, write: Write[A, R], arg: A, verdict_of: Callable[[R], Recorded]
+) -> R:
+    """Commit a write that a run's claim guards; raises what stops the run if the claim is gone."""
+    try:
+        answer = await rt.io.commit(write, arg, run.workflow_id)
+    except Closed:
+        raise run.stop_with("lost") from None
+    confirm(run, verdict_of(answer))
+    return answer
+
+
+def confirm(run: Execution, recorded: Recorded) -> None:
+    """Go on only if the record was kept; remember a cancel that came with the answer."""
+    if recorded.verdict == "lost":
+        raise run.stop_with("lost")
+    if recorded.verdict == "cancelled":
+        raise run.stop_with("cancelled")
+    if recorded.verdict == "conflict":
+        raise DBOSStepNondeterminismError(run.workflow_id, 0)
+    if recorded.status == "CANCELLED":
+        run.stop = "cancelled"
+
+
+def itself(recorded: Recorded) -> Recorded:
+    """The verdict of a write that answers with nothing else."""
+    return recorded
+
+
+async def _attempt(rt: Runtime, run: Execution, step: StepCall) -> Outcome:
+    """Run the body under its policy. Only an `Exception` is an outcome; all else passes through."""
+    if step.policy.is_plain:
+        scope = _step_scope(run, StepScope(step.step_id, "step", StepStatus(step.step_id, None, None)))
+        try:
+            with entered(scope):
+                return Success(await rt.io.call(step.call))
+        except Exception as error:
+            return Failure(error)
+    return await _attempts(rt, run, step)
+
+
+async def _attempts(rt: Runtime, run: Execution, step: StepCall) -> Outcome:
+    policy = step.policy
+    total = policy.max_attempts if policy.retries_allowed else 1
+    errors: list[Exception] = []
+    for number in range(total):
+        try:
+            return Success(await _one_attempt(rt, run, step, number))
+        except Exception as error:
+            if not policy.retries_allowed or not await _wants_retry(policy, error):
+                return Failure(error)
+            errors.append(error)
+        if number + 1 < total:
+            log.step_attempt_failed(step.name, number + 1, total, errors[-1])
+            await rt.io.sleep(_retry_wait_s(policy, number))
+            await run.ensure_alive(rt)
+    return Failure(DBOSMaxStepRetriesExceeded(step.name, total, errors))
+
+
+async def _one_attempt(rt: Runtime, run: Execution, step: StepCall, number: int) -> Any:
+    policy = step.policy
+    status = (
+        StepStatus(step.step_id, number, policy.max_attempts)
+        if policy.retries_allowed
+        else StepStatus(step.step_id, None, None)
+    )
+    with entered(_step_scope(run, StepScope(step.step_id, "step", status))):
+        if policy.timeout_s is None and not policy.preemptible:
+            return await rt.io.call(step.call)
+        try:
+            return await rt.io.call_within(step.call, policy.timeout_s, None)
+        except TimeLimit as limit:
+            raise DBOSStepTimeoutError(step.name, policy.timeout_s or 0.0) from limit.__cause__
+
+
+async def _wants_retry(policy: StepPolicy, error: Exception) -> bool:
+    if policy.should_retry is None:
+        return True
+    answer = policy.should_retry(error)
+    return answer if isinstance(answer, bool) else bool(await answer)
+
+
+def _retry_wait_s(policy: StepPolicy, number: int) -> float:
+    try:
+        wait_s = policy.interval_s * policy.backoff_rate**number
+    except OverflowError:
+        return LONGEST_RETRY_WAIT_S
+    return min(wait_s, LONGEST_RETRY_WAIT_S)
+
+
+def _step_scope(run: Execution, step: StepScope) -> Scope:
+    return Scope(run=run, step=step, options=NO_OPTIONS, authentication=run.authentication)

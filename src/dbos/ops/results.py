@@ -1,0 +1,75 @@
+"""Results, status and handles of runs, by id."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dbos import validation
+from dbos.engine.engine import Runtime
+from dbos.engine.results import await_outcome
+from dbos.engine.site import Site, recorded_operation, refuse_in_transaction
+from dbos.engine.starts import GET_RESULT, recorded_result
+from dbos.errors import DBOSNonExistentWorkflowError
+from dbos.models import WorkflowStatus
+from dbos.ops.statuses import status_from, status_from_record, status_to_record
+from dbos.ops.verb import verb
+from dbos.storage import listing
+
+GET_STATUS = "DBOS.getStatus"
+
+
+@verb(step_ids=1)
+async def get_result(rt: Runtime, site: Site, workflow_id: str) -> Any:
+    """Wait for a workflow to end, and return its result or raise its error.
+
+    An id without a workflow is waited for. In workflow code the result is recorded: a replay returns the
+    same value, whatever became of the workflow since.
+
+    Raises:
+        DBOSAwaitedWorkflowCancelledError: it was cancelled.
+        DBOSAwaitedWorkflowMaxRecoveryAttemptsExceeded: it is dead-lettered.
+        DBOSNonExistentWorkflowError: it was deleted meanwhile.
+        DBOSUsageError: called inside a transaction.
+    """
+    validation.workflow_id(workflow_id)
+    refuse_in_transaction(site, GET_RESULT)
+    if site.run is None:
+        return await await_outcome(rt, workflow_id)
+    return await recorded_result(rt, site.run, site.step_id, workflow_id, of_handle=False)
+
+
+@verb(step_ids=1)
+async def get_workflow_status(rt: Runtime, site: Site, workflow_id: str) -> WorkflowStatus | None:
+    """The workflow's status as it stands in the database; None if there is no such workflow.
+
+    In workflow code the answer is recorded. Waits for nothing.
+    """
+    validation.workflow_id(workflow_id)
+    refuse_in_transaction(site, GET_STATUS)
+
+    async def look() -> dict[str, Any] | None:
+        return status_to_record(await current_status(rt, workflow_id))
+
+    return status_from_record(await recorded_operation(rt, site, GET_STATUS, look))
+
+
+async def existing_status(rt: Runtime, site: Site, workflow_id: str) -> WorkflowStatus:
+    """The status of a workflow that must exist; recorded in workflow code."""
+    validation.workflow_id(workflow_id)
+    refuse_in_transaction(site, GET_STATUS)
+
+    async def look() -> dict[str, Any] | None:
+        status = await current_status(rt, workflow_id)
+        if status is None:
+            raise DBOSNonExistentWorkflowError("target", workflow_id)
+        return status_to_record(status)
+
+    status = status_from_record(await recorded_operation(rt, site, GET_STATUS, look))
+    assert status is not None
+    return status
+
+
+async def current_status(rt: Runtime, workflow_id: str) -> WorkflowStatus | None:
+    """The status of a workflow as the database has it now."""
+    rows = await rt.io.read(listing.by_ids, [workflow_id])
+    return status_from(rows[0], rt.engine.codec) if rows else None

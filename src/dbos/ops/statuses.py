@@ -1,0 +1,91 @@
+"""From stored rows to the values that listings return: nothing in a row can make a listing fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from dbos.models import WorkflowStatus
+from dbos.serialization.codec import Codec, Stored
+from dbos.storage.listing import RunRow
+from dbos.telemetry import log
+
+# Fields that are carried over as they are.
+_PLAIN = tuple(
+    field
+    for field in RunRow._fields
+    if field
+    not in (
+        "input",
+        "output",
+        "error",
+        "serialization",
+        "authenticated_roles",
+        "attributes",
+        "was_forked_from",
+    )
+)
+
+
+def status_from(row: RunRow, codec: Codec) -> WorkflowStatus:
+    """A run's status. What cannot be decoded is shown as stored, and named in `payload_errors`."""
+    faults: dict[str, str] = {}
+
+    def decoded(field: str, text: Any, decode: Callable[[], Any]) -> Any:
+        if text is None:
+            return None
+        try:
+            return decode()
+        except Exception as error:
+            faults[field] = f"cannot be decoded: {type(error).__name__}"
+            return text
+
+    def payload(field: str, column: str) -> Any:
+        text, where = getattr(row, field), Stored(row.workflow_id, None, column)
+        if field == "error":
+            return decoded(field, text, lambda: codec.load_error(text, row.serialization, where))
+        if field == "input":
+            return decoded(field, text, lambda: _inputs(codec, text, row.serialization, where))
+        return decoded(field, text, lambda: codec.load(text, row.serialization, where))
+
+    fields: dict[str, Any] = {field: getattr(row, field) for field in _PLAIN}
+    fields["input"] = payload("input", "inputs")
+    fields["output"] = payload("output", "output")
+    fields["error"] = payload("error", "error")
+    fields["authenticated_roles"] = decoded(
+        "authenticated_roles",
+        row.authenticated_roles,
+        lambda: msgspec.json.decode(row.authenticated_roles or "", type=list[str] | None),
+    )
+    fields["attributes"] = decoded(
+        "attributes", row.attributes, lambda: _attributes(row.attributes)
+    )
+    fields["was_forked_from"] = bool(row.was_forked_from)
+    fields["payload_errors"] = faults or None
+    if faults:
+        log.undecodable(row.workflow_id, list(faults))
+    return WorkflowStatus(**fields)
+
+
+def _inputs(codec: Codec, text: str, format: str | None, where: Stored) -> dict[str, Any]:
+    args, kwargs = codec.load_arguments(text, format, where)
+    return {"args": args, "kwargs": kwargs}
+
+
+def _attributes(stored: Any) -> dict[str, Any]:
+    """PostgreSQL's driver decodes JSON by itself; SQLite keeps it as text."""
+    value = msgspec.json.decode(stored) if isinstance(stored, str | bytes) else stored
+    if not isinstance(value, dict):
+        raise TypeError("not a JSON object")
+    return value
+
+
+def status_to_record(status: WorkflowStatus | None) -> dict[str, Any] | None:
+    """A status as a workflow's history keeps it."""
+    return None if status is None else dict(vars(status))
+
+
+def status_from_record(recorded: dict[str, Any] | None) -> WorkflowStatus | None:
+    return None if recorded is None else WorkflowStatus(**recorded)

@@ -1,0 +1,1 @@
+"""Threads, loops and waiting: the only package that knows asyncio and threading."""

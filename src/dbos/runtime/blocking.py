@@ -1,0 +1,74 @@
+"""The blocking driver: an operation does its work on the caller's thread and never suspends."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from dbos.engine.io import Call, Signal
+from dbos.runtime.aio import call_within
+from dbos.runtime.committer import Committer, Ticket
+from dbos.runtime.loops import LoopHouse
+from dbos.runtime.reader import Reader
+from dbos.runtime.wakeups import Bell
+from dbos.storage.protocol import Write
+
+A = TypeVar("A")
+R = TypeVar("R")
+
+
+class BlockingIo:
+    """`Io` for sync callers."""
+
+    cooperative = False
+
+    def __init__(self, reader: Reader, committer: Committer, loops: LoopHouse) -> None:
+        self._reader = reader
+        self._committer = committer
+        self._loops = loops
+
+    async def call(self, call: Call) -> Any:
+        __tracebackhide__ = True
+        if call.is_async:
+            return self._loops.run_to_end(call.function(*call.args, **call.kwargs))
+        return call.function(*call.args, **call.kwargs)
+
+    async def call_within(self, call: Call, timeout_s: float | None, stop: Signal | None) -> Any:
+        __tracebackhide__ = True
+        return self._loops.run_to_end(call_within(call, timeout_s, stop))
+
+    async def read(self, query: Callable[..., R], /, *args: Any) -> R:
+        return self._reader.run(query, *args)
+
+    async def commit(self, write: Write[A, R], arg: A, lane_key: str) -> R:
+        return self._committer.run(write, arg, lane_key)
+
+    def post(self, write: Write[A, R], arg: A, lane_key: str) -> None:
+        self._committer.submit(lane_key, Ticket(write, arg))
+
+    def signal(self) -> Bell:
+        return Bell()
+
+    async def wait(self, signal: Signal, seconds: float | None) -> bool:
+        assert isinstance(signal, Bell)
+        rung = threading.Lock()
+        rung.acquire()
+        if signal.arm(rung.release):
+            # A lock takes at most threading.TIMEOUT_MAX seconds; who waits longer looks again.
+            limit = threading.TIMEOUT_MAX if seconds is None else min(seconds, threading.TIMEOUT_MAX)
+            rung.acquire(timeout=max(0.0, limit))
+        return signal.disarm()
+
+    async def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    async def settle(self) -> None:
+        return None
+
+    def is_abandonment(self, error: BaseException) -> bool:
+        return isinstance(error, GeneratorExit)
+
+    def now_ms(self) -> int:
+        return self._reader.now_ms()

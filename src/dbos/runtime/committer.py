@@ -1,0 +1,245 @@
+"""Group commit: every durable write of an engine goes through here.
+
+Theory of operation. A blocking caller that finds its lane idle commits on its own thread: no hand-off.
+Whoever finds the lane busy queues its write, and so does every asyncio caller; the lane's writer thread
+takes all that is queued and commits it as one transaction. There is no timer: the commit in flight is the
+window in which the next batch gathers.
+
+What must hold:
+
+- An answer is given only after the transaction that holds the write has committed.
+- Writes with one lane key are committed, and answered, in the order in which they were handed over.
+- Writes are idempotent, so a batch whose commit is in doubt is applied again.
+- A write that the database refuses fails alone: its batch is taken apart and applied one by one.
+- A thread that commits inline carries its own write alone, so an interrupt in the main thread cannot
+  take the writes of others with it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar
+from zlib import crc32
+
+from dbos.engine.io import Closed
+from dbos.storage.protocol import Database, Topic, Tx, Write
+from dbos.telemetry import log
+
+A = TypeVar("A")
+R = TypeVar("R")
+
+LARGEST_BATCH = 512
+FIRST_RETRY_S = 1.0
+LONGEST_RETRY_S = 5.0
+
+
+class Ticket:
+    """A write that was handed over, and later its answer."""
+
+    __slots__ = ("_gate", "answer", "arg", "error", "on_settled", "write")
+
+    def __init__(
+        self, write: Write[Any, Any], arg: Any, on_settled: Callable[[Ticket], None] | None = None
+    ) -> None:
+        self.write = write
+        self.arg = arg
+        self.answer: Any = None
+        self.error: BaseException | None = None
+        self.on_settled = on_settled
+        self._gate: threading.Lock | None = None
+
+    def prepare_to_block(self) -> None:
+        self._gate = threading.Lock()
+        self._gate.acquire()
+
+    def block(self) -> None:
+        assert self._gate is not None
+        self._gate.acquire()
+
+    def settle(self) -> None:
+        if self._gate is not None:
+            self._gate.release()
+
+    def result(self) -> Any:
+        if self.error is not None:
+            raise self.error
+        return self.answer
+
+
+class Committer:
+    """The lanes of one engine."""
+
+    def __init__(
+        self,
+        database: Database,
+        publish: Callable[[list[Topic]], None],
+        settle_all: Callable[[Sequence[Ticket]], None],
+    ) -> None:
+        self._database = database
+        self._publish = publish
+        self._settle_all = settle_all
+        self._stopping = threading.Event()
+        self._lanes = [_Lane(number) for number in range(database.lanes)]
+
+    def start(self) -> None:
+        for lane in self._lanes:
+            lane.thread = threading.Thread(
+                target=self._drain, args=(lane,), name=f"dbos-writer-{lane.number}", daemon=True
+            )
+            lane.thread.start()
+
+    def run(self, write: Write[A, R], arg: A, lane_key: str) -> R:
+        """Commit a write; durable when this returns."""
+        lane = self._lane(lane_key)
+        ticket = Ticket(write, arg)
+        if lane.queue.empty() and lane.lock.acquire(blocking=False):
+            try:
+                self._commit(lane, [ticket])
+            finally:
+                lane.lock.release()
+        else:
+            ticket.prepare_to_block()
+            self._hand_over(lane, ticket)
+            ticket.block()
+        answer: R = ticket.result()
+        return answer
+
+    def submit(self, lane_key: str, ticket: Ticket) -> None:
+        """Hand over a write; its ticket is settled later, by the writer thread."""
+        self._hand_over(self._lane(lane_key), ticket)
+
+    def stop(self) -> None:
+        """Commit what was handed over, then refuse everything."""
+        self._stopping.set()
+        for lane in self._lanes:
+            lane.queue.put(None)
+        for lane in self._lanes:
+            if lane.thread is not None and lane.thread is not threading.current_thread():
+                lane.thread.join()
+            with lane.lock:
+                lane.is_closed = True
+                self._refuse(lane)
+
+    def _lane(self, key: str) -> _Lane:
+        if len(self._lanes) == 1:
+            return self._lanes[0]
+        return self._lanes[crc32(key.encode()) % len(self._lanes)]
+
+    def _hand_over(self, lane: _Lane, ticket: Ticket) -> None:
+        lane.queue.put(ticket)
+        if lane.is_closed:
+            with lane.lock:
+                self._refuse(lane)
+
+    def _drain(self, lane: _Lane) -> None:
+        while True:
+            first = lane.queue.get()
+            if first is None:
+                return
+            with lane.lock:
+                batch, ended = _gather(lane.queue, first)
+                self._commit(lane, batch)
+            self._settle_all(batch)
+            if ended:
+                return
+
+    def _refuse(self, lane: _Lane) -> None:
+        refused: list[Ticket] = []
+        while not lane.queue.empty():
+            ticket = lane.queue.get()
+            if ticket is not None:
+                ticket.error = Closed()
+                refused.append(ticket)
+        self._settle_all(refused)
+
+    def _commit(self, lane: _Lane, batch: Sequence[Ticket]) -> None:
+        """Give every ticket of the batch its answer or its error."""
+        if lane.is_closed:
+            for ticket in batch:
+                ticket.error = Closed()
+            return
+        delay_s = FIRST_RETRY_S
+        while True:
+            try:
+                topics = self._apply(lane, batch)
+            except Exception as error:
+                if self._database.is_transient(error):
+                    log.database_unavailable("writer", self._database.translate(error))
+                    if self._stopping.wait(delay_s):
+                        self._fail(batch, error)
+                        return
+                    delay_s = min(delay_s * 2, LONGEST_RETRY_S)
+                    continue
+                if len(batch) == 1:
+                    self._fail(batch, error)
+                    return
+                for ticket in batch:
+                    self._commit(lane, [ticket])
+                return
+            log.database_available("writer")
+            if topics:
+                self._publish(topics)
+            return
+
+    def _apply(self, lane: _Lane, batch: Sequence[Ticket]) -> list[Topic]:
+        """One transaction for the batch; the topics to ring once it is durable."""
+        topics: list[Topic] = []
+        kinds = _by_kind(batch)
+        single = len(kinds) == 1 and kinds[0][0].single
+        with self._database.write(lane.number, single=single) as tx:
+            for write, tickets in kinds:
+                _apply_kind(tx, write, tickets, topics)
+        return topics
+
+    def _fail(self, batch: Iterable[Ticket], error: Exception) -> None:
+        for ticket in batch:
+            ticket.error = self._database.translate(error)
+
+
+class _Lane:
+    """One writer connection's worth of order. The lock guards the connection and the draining."""
+
+    __slots__ = ("is_closed", "lock", "number", "queue", "thread")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.lock = threading.Lock()
+        self.queue: SimpleQueue[Ticket | None] = SimpleQueue()
+        self.thread: threading.Thread | None = None
+        self.is_closed = False
+
+
+def _gather(queue: SimpleQueue[Ticket | None], first: Ticket) -> tuple[list[Ticket], bool]:
+    """All that is queued, up to the largest batch; and whether the end was among it."""
+    batch = [first]
+    while len(batch) < LARGEST_BATCH:
+        try:
+            ticket = queue.get_nowait()
+        except Empty:
+            break
+        if ticket is None:
+            return batch, True
+        batch.append(ticket)
+    return batch, False
+
+
+def _by_kind(batch: Sequence[Ticket]) -> list[tuple[Write[Any, Any], Sequence[Ticket]]]:
+    if len(batch) == 1:
+        return [(batch[0].write, batch)]
+    kinds: dict[Write[Any, Any], list[Ticket]] = {}
+    for ticket in batch:
+        kinds.setdefault(ticket.write, []).append(ticket)
+    return sorted(kinds.items(), key=lambda kind: kind[0].rank)
+
+
+def _apply_kind(
+    tx: Tx, write: Write[Any, Any], tickets: Sequence[Ticket], topics: list[Topic]
+) -> None:
+    answers = write.apply(tx, [ticket.arg for ticket in tickets])
+    for ticket, answer in zip(tickets, answers, strict=True):
+        ticket.answer = answer
+        if write.topics is not None:
+            topics.extend(write.topics(ticket.arg, answer))
+

@@ -1,0 +1,56 @@
+"""Reads: one snapshot per query, waiting out a database that is away."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from dbos.engine.io import Closed
+from dbos.storage.protocol import Database
+from dbos.telemetry import log
+
+R = TypeVar("R")
+
+FIRST_RETRY_S = 1.0
+LONGEST_RETRY_S = 5.0
+ASYNC_READERS = 8
+"""Threads that read for asyncio callers; a read takes well under a millisecond."""
+
+
+class Reader:
+    """The reading side of one engine."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._stopping = threading.Event()
+        self._pool = ThreadPoolExecutor(ASYNC_READERS, thread_name_prefix="dbos-reader")
+        self.now_ms = database.now_ms
+
+    def run(self, query: Callable[..., R], *args: Any) -> R:
+        """Run `query(tx, *args)` in one snapshot, on this thread."""
+        delay_s = FIRST_RETRY_S
+        while True:
+            if self._stopping.is_set():
+                raise Closed
+            try:
+                with self._database.read() as tx:
+                    answer = query(tx, *args)
+            except Exception as error:
+                if not self._database.is_transient(error):
+                    raise self._database.translate(error) from None
+                log.database_unavailable("reader", self._database.translate(error))
+                self._stopping.wait(delay_s)
+                delay_s = min(delay_s * 2, LONGEST_RETRY_S)
+                continue
+            log.database_available("reader")
+            return answer
+
+    def submit(self, query: Callable[..., R], *args: Any) -> Any:
+        """Run a query on a reader thread; a `concurrent.futures.Future`."""
+        return self._pool.submit(self.run, query, *args)
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,61 @@
+"""A supervised background loop: one thread, one tick at a time, and no failure ends it."""
+
+from __future__ import annotations
+
+import threading
+
+from dbos.runtime.wakeups import Bell
+from dbos.telemetry import log
+
+FIRST_BACK_OFF_S = 1.0
+LONGEST_BACK_OFF_S = 5.0
+
+
+class Service:
+    """Something that an engine does again and again.
+
+    A subclass implements `tick`: do a bounded amount of work, and return the seconds until the next
+    tick. `bell` may be attached to topics at the hub; a ring brings the next tick forward.
+    """
+
+    name = "service"
+
+    def __init__(self) -> None:
+        self.bell = Bell()
+        self.failures = 0
+        self._is_stopping = False
+        self._thread: threading.Thread | None = None
+
+    def tick(self) -> float:
+        raise NotImplementedError
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name=f"dbos-{self.name}", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the loop after the tick that is under way. Safe twice, and before `start`."""
+        self._is_stopping = True
+        self.bell.ring()
+        thread, self._thread = self._thread, None
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+
+    def _run(self) -> None:
+        while not self._is_stopping:
+            try:
+                delay_s = self.tick()
+                self.failures = 0
+            except Exception as error:
+                self.failures += 1
+                delay_s = min(FIRST_BACK_OFF_S * 2 ** (self.failures - 1), LONGEST_BACK_OFF_S)
+                log.service_failed(self.name, self.failures, error)
+            if not self._is_stopping:
+                self._pause(delay_s)
+
+    def _pause(self, seconds: float) -> None:
+        rung = threading.Lock()
+        rung.acquire()
+        if self.bell.arm(rung.release):
+            rung.acquire(timeout=max(0.0, min(seconds, threading.TIMEOUT_MAX)))
+        self.bell.disarm()

@@ -1,0 +1,92 @@
+"""Reused threads for sync workflows: as many as there is work, or as many as the user allows."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+IDLE_S = 30.0
+"""How long a thread without work stays."""
+
+
+class WorkerThreads:
+    """Threads that run one job after another. The condition guards the queue and the counts.
+
+    Without a limit a job never waits for a thread: a workflow that waits must not hold up one that could
+    run. With a limit, jobs queue.
+    """
+
+    def __init__(self, limit: int | None) -> None:
+        self._limit = limit
+        self._condition = threading.Condition()
+        self._jobs: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
+        self._idle = 0
+        self._threads: set[threading.Thread] = set()
+        self._started = 0
+        self._is_stopping = False
+
+    def submit(self, job: Callable[[], Any]) -> Future[Any]:
+        """Run a job on a thread; its future."""
+        future: Future[Any] = Future()
+        with self._condition:
+            self._jobs.append((job, future))
+            if self._idle >= len(self._jobs):
+                self._condition.notify()
+            elif self._limit is None or len(self._threads) < self._limit:
+                self._add_thread()
+        return future
+
+    def free(self) -> int | None:
+        """How many jobs would find a thread at once; None without a limit."""
+        if self._limit is None:
+            return None
+        with self._condition:
+            return max(0, self._limit - len(self._threads) + self._idle - len(self._jobs))
+
+    def stop(self) -> None:
+        """Let idle threads go. A thread that is still in user code ends when that code does."""
+        with self._condition:
+            self._is_stopping = True
+            self._condition.notify_all()
+
+    def _add_thread(self) -> None:
+        self._started += 1
+        # Daemonic: a process whose main thread has ended must not be kept alive by user code that hangs.
+        thread = threading.Thread(target=self._work, name=f"dbos-worker-{self._started}", daemon=True)
+        self._threads.add(thread)
+        thread.start()
+
+    def _work(self) -> None:
+        try:
+            while (taken := self._next()) is not None:
+                job, future = taken
+                if future.set_running_or_notify_cancel():
+                    _run(job, future)
+                del job, future, taken
+        finally:
+            with self._condition:
+                self._threads.discard(threading.current_thread())
+
+    def _next(self) -> tuple[Callable[[], Any], Future[Any]] | None:
+        with self._condition:
+            self._idle += 1
+            try:
+                while not self._jobs:
+                    if self._is_stopping or not self._condition.wait(IDLE_S) and not self._jobs:
+                        self._threads.discard(threading.current_thread())
+                        return None
+                return self._jobs.popleft()
+            finally:
+                self._idle -= 1
+
+
+def _run(job: Callable[[], Any], future: Future[Any]) -> None:
+    try:
+        result = job()
+    except BaseException as error:
+        future.set_exception(error)
+    else:
+        future.set_result(result)

@@ -1,0 +1,72 @@
+"""Incarnations and their leases: who is alive, by the database's clock."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dbos.storage.protocol import Statement, Tx, Write
+from dbos.storage.rows import ExecutorRow, LiveExecutor
+
+# An incarnation renews by writing its whole row again, so a row that a peer removed too early comes back.
+RENEW = Statement(
+    """
+    INSERT INTO {perdure_executors} (incarnation_id, executor_id, application_name,
+        application_version, version_policy, host, pid, process_started, lease_ms,
+        lease_until_epoch_ms, started_at_epoch_ms, capabilities)
+    VALUES (:incarnation_id, :executor_id, :application_name, :application_version, :version_policy,
+        :host, :pid, :process_started, :lease_ms, {now_ms} + :lease_ms, {now_ms}, :capabilities)
+    ON CONFLICT (incarnation_id) DO UPDATE SET lease_until_epoch_ms = {now_ms} + :lease_ms,
+        application_version = :application_version, capabilities = :capabilities
+    """
+)
+
+
+def renew_rows(tx: Tx, rows: Sequence[ExecutorRow]) -> list[None]:
+    """Write this incarnation's row with a fresh lease."""
+    for row in rows:
+        _renew(tx, row)
+    return [None] * len(rows)
+
+
+renew = Write("renew", renew_rows, rank=0)
+
+
+def _renew(tx: Tx, row: ExecutorRow) -> None:
+    tx.run(
+        RENEW,
+        incarnation_id=row.incarnation_id,
+        executor_id=row.executor_id,
+        application_name=row.application_name,
+        application_version=row.application_version,
+        version_policy=row.version_policy,
+        host=row.host,
+        pid=row.pid,
+        process_started=row.process_started,
+        lease_ms=row.lease_ms,
+        capabilities=row.capabilities,
+    )
+
+
+REMOVE = Statement("DELETE FROM {perdure_executors} WHERE incarnation_id {any_of(incarnation_ids)}")
+
+
+def remove_rows(tx: Tx, incarnation_ids: Sequence[str]) -> list[None]:
+    """Forget incarnations that ended or are proven dead: what they own may be taken over at once."""
+    tx.run(REMOVE, incarnation_ids=list(incarnation_ids))
+    return [None] * len(incarnation_ids)
+
+
+remove = Write("remove", remove_rows, rank=99)
+
+
+PEERS = Statement(
+    """
+    SELECT incarnation_id, executor_id, host, pid, process_started, lease_until_epoch_ms
+    FROM {perdure_executors}
+    """
+)
+
+
+def peers(tx: Tx) -> list[LiveExecutor]:
+    """All known incarnations, expired ones included."""
+    return [LiveExecutor(*row) for row in tx.all(PEERS)]

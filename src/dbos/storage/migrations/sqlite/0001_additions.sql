@@ -1,0 +1,45 @@
+-- What Perdure adds to the published tables, level 1. The reference neither reads nor misses any of it.
+
+ALTER TABLE workflow_status ADD COLUMN incarnation_id TEXT DEFAULT NULL;
+ALTER TABLE workflow_status ADD COLUMN code_hash TEXT DEFAULT NULL;
+ALTER TABLE workflow_status ADD COLUMN not_before_epoch_ms INTEGER DEFAULT NULL;
+ALTER TABLE workflow_status ADD COLUMN claim_error TEXT DEFAULT NULL;
+ALTER TABLE workflow_status ADD COLUMN claim_returns INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE operation_outputs ADD COLUMN record_order INTEGER DEFAULT NULL;
+ALTER TABLE notifications ADD COLUMN consumed_function_id INTEGER DEFAULT NULL;
+ALTER TABLE workflow_schedules ADD COLUMN serialization TEXT DEFAULT NULL;
+
+CREATE INDEX idx_workflow_status_incarnation ON workflow_status (incarnation_id)
+    WHERE status = 'PENDING';
+
+CREATE TABLE perdure_executors (
+    incarnation_id TEXT NOT NULL PRIMARY KEY,
+    executor_id TEXT NOT NULL,
+    application_name TEXT DEFAULT NULL,
+    application_version TEXT NOT NULL,
+    version_policy TEXT NOT NULL,
+    host TEXT NOT NULL,
+    pid INTEGER NOT NULL,
+    process_started TEXT NOT NULL,
+    lease_ms INTEGER NOT NULL,
+    lease_until_epoch_ms INTEGER NOT NULL,
+    started_at_epoch_ms INTEGER NOT NULL DEFAULT (CAST((julianday('now') - 2440587.5) * 86400000.0 AS INTEGER)),
+    capabilities TEXT NOT NULL DEFAULT '{}'
+);
+
+CREATE TABLE perdure_wakeups (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    topics TEXT NOT NULL,
+    created_at INTEGER NOT NULL DEFAULT (CAST((julianday('now') - 2440587.5) * 86400000.0 AS INTEGER))
+);
+
+CREATE TABLE perdure_host_clock (
+    boot_id TEXT NOT NULL PRIMARY KEY,
+    offset_ms INTEGER NOT NULL
+);
+
+CREATE TABLE perdure_migrations (
+    version INTEGER NOT NULL PRIMARY KEY
+);
+
+INSERT INTO perdure_migrations (version) VALUES (1);

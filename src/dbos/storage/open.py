@@ -1,0 +1,55 @@
+"""Opening a system database: the right kind for an address."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from dbos.config import DatabaseAddress, PoolSettings
+from dbos.storage.sqlite import SqliteDatabase
+
+if TYPE_CHECKING:
+    from dbos.storage.postgres import PostgresDatabase
+
+
+@dataclass(frozen=True, slots=True)
+class OpenOptions:
+    """How to use a database; SQLite heeds the pool only."""
+
+    schema: str = "dbos"
+    use_listen_notify: bool = True
+    pool: PoolSettings = field(default_factory=PoolSettings)
+    idle_transaction_timeout_s: float | None = 60.0
+
+
+def open_database(
+    address: DatabaseAddress, options: OpenOptions | None = None
+) -> SqliteDatabase | PostgresDatabase:
+    """The database at an address. Nothing is connected or created before it is used."""
+    options = options or OpenOptions()
+    if address.kind == "sqlite":
+        return SqliteDatabase(address.path, display=address.display, pool=options.pool)
+    # Imported here so that a program on SQLite never pays for loading psycopg and libpq.
+    from dbos.storage.postgres import PostgresDatabase, PostgresSettings
+
+    return PostgresDatabase(
+        PostgresSettings(
+            conninfo=address.conninfo,
+            database=address.database,
+            display=address.display,
+            maintenance=address.maintenance().conninfo,
+            schema=options.schema,
+            use_listen_notify=options.use_listen_notify,
+            pool=options.pool,
+            idle_transaction_timeout_s=options.idle_transaction_timeout_s,
+        )
+    )
+
+
+def reset(address: DatabaseAddress, *, schema: str = "dbos", truncate: bool = False) -> None:
+    """Remove everything we own at an address, or with `truncate` only our rows."""
+    database = open_database(address, OpenOptions(schema=schema))
+    try:
+        database.reset(truncate=truncate)
+    finally:
+        database.close()

@@ -1,0 +1,383 @@
+"""PostgreSQL as the database: a connection for each write lane, a pool for readers."""
+
+from __future__ import annotations
+
+import selectors
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from types import TracebackType
+
+import psycopg
+from psycopg import pq
+from psycopg.adapt import AdaptersMap
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.types.numeric import Int8Dumper
+from psycopg.types.string import TextLoader
+
+from dbos.config import PoolSettings
+from dbos.storage import postgres_schema
+from dbos.storage.connections import ConnectionPool, Connector, LaneConnection
+from dbos.storage.faults import is_transient_postgres, translate_postgres
+from dbos.storage.host_clock import host_boot_clock
+from dbos.storage.migrate import check, missing_database
+from dbos.storage.protocol import Row, Statement
+from dbos.storage.statements import Compiler, PostgresDialect
+
+Connection = psycopg.Connection[Row]
+
+# Preparing at the second use spares one-off statements and costs the frequent ones nothing.
+_PREPARE_THRESHOLD = 1
+_PREPARED_MAX = 256
+_CLOCK_PROBES = 3
+_DEFAULTS: dict[str, str | int] = {
+    "connect_timeout": 10,
+    "client_encoding": "UTF8",
+    "fallback_application_name": "perdure",
+    # A peer that vanished without a word is noticed within half a minute, not within two hours.
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,
+}
+# Arguments of psycopg rather than of libpq: this module sets them as it needs them.
+_OURS = frozenset({"autocommit", "context", "cursor_factory", "prepare_threshold", "row_factory"})
+_NOW = b"SELECT (EXTRACT(epoch FROM clock_timestamp()) * 1000.0)::bigint"
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresSettings:
+    """Which database to open and how.
+
+    `display` is the address for messages, without a password; `maintenance` is the address of a
+    database on the same server from which `database` can be created.
+    """
+
+    conninfo: str
+    database: str
+    display: str
+    maintenance: str | None = None
+    schema: str = "dbos"
+    use_listen_notify: bool = True
+    pool: PoolSettings = field(default_factory=PoolSettings)
+    idle_transaction_timeout_s: float | None = 60.0
+
+
+class PostgresTx:
+    """One open transaction of a connection."""
+
+    __slots__ = ("_compile", "_cursor")
+
+    def __init__(self, connection: Connection, compile_: Compiler) -> None:
+        self._cursor = connection.cursor()
+        self._compile = compile_
+
+    def one(self, statement: Statement, /, **params: object) -> Row | None:
+        compiled = self._compile(statement)
+        return self._cursor.execute(compiled.encoded, compiled.bind(params)).fetchone()
+
+    def all(self, statement: Statement, /, **params: object) -> list[Row]:
+        compiled = self._compile(statement)
+        return self._cursor.execute(compiled.encoded, compiled.bind(params)).fetchall()
+
+    def run(self, statement: Statement, /, **params: object) -> int:
+        compiled = self._compile(statement)
+        return self._cursor.execute(compiled.encoded, compiled.bind(params)).rowcount
+
+
+class PostgresConnector:
+    """Opens connections to one database, set up the way this module relies on."""
+
+    def __init__(self, settings: PostgresSettings) -> None:
+        self._conninfo = with_defaults(settings.conninfo, settings.pool)
+        self._adapters = _adapters()
+        # None is how users of transaction poolers switch prepared statements off.
+        self._prepare_threshold: int | None = settings.pool.connect_args.get(
+            "prepare_threshold", _PREPARE_THRESHOLD
+        )
+        timeout_ms = round((settings.idle_transaction_timeout_s or 0) * 1000)
+        # Set by a statement, not by a start-up option: poolers refuse options they do not know.
+        self._session = (
+            f"SET idle_in_transaction_session_timeout = {timeout_ms};"
+            " SET default_transaction_isolation = 'read committed'"
+        ).encode()
+
+    def connect(self) -> Connection:
+        connection = psycopg.connect(
+            self._conninfo,
+            autocommit=True,
+            context=self._adapters,
+            prepare_threshold=self._prepare_threshold,
+        )
+        try:
+            connection.prepared_max = _PREPARED_MAX
+            connection.execute(self._session, prepare=False)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def disconnect(self, connection: Connection) -> None:
+        with suppress(psycopg.Error, OSError):
+            connection.close()
+
+    def is_alive(self, connection: Connection) -> bool:
+        """An idle connection has nothing to read, unless the server said goodbye."""
+        if connection.closed:
+            return False
+        with selectors.DefaultSelector() as selector:
+            selector.register(connection.pgconn.socket, selectors.EVENT_READ)
+            return not selector.select(timeout=0)
+
+
+class PostgresDatabase:
+    """The storage seam over one schema of a database. Connections open when first needed."""
+
+    lanes = 2
+
+    def __init__(
+        self, settings: PostgresSettings, *, connector: Connector[Connection] | None = None
+    ) -> None:
+        self._settings = settings
+        self._display = settings.display
+        self._compile = Compiler(PostgresDialect(settings.schema))
+        self._schema = postgres_schema.PostgresSchema(settings.schema, settings.display)
+        self._own_connector = PostgresConnector(settings) if connector is None else None
+        source = self._source = connector or PostgresConnector(settings)
+        self._writers = [LaneConnection(source) for _ in range(self.lanes)]
+        self._readers = ConnectionPool(source, settings.pool, reserved=self.lanes)
+        self._elapsed_ms = host_boot_clock().elapsed_ms
+        self._clock_offset_ms: int | None = None
+
+    def write(self, lane: int = 0, *, single: bool = False) -> _Write:
+        return _Write(self._writers[lane], self._compile, single)
+
+    def read(self, *, single: bool = False) -> _Read:
+        return _Read(self._readers, self._compile, single)
+
+    def now_ms(self) -> int:
+        if self._clock_offset_ms is None:
+            self.refresh_clock()
+        assert self._clock_offset_ms is not None, "refresh_clock sets the offset"
+        return self._elapsed_ms() + self._clock_offset_ms
+
+    def refresh_clock(self) -> None:
+        """Measure the server's clock against ours; the quickest of a few round trips counts."""
+        connection = self._readers.acquire()
+        is_usable = False
+        try:
+            self._clock_offset_ms = _clock_offset_ms(connection)
+            is_usable = True
+        finally:
+            self._readers.release(connection, is_usable=is_usable)
+
+    def migrate(self) -> None:
+        """Bring the schema, and the database if it is missing, to our level."""
+        try:
+            connection = self._connect_or_create()
+            try:
+                self._schema.migrate(connection, use_listen_notify=self._settings.use_listen_notify)
+                self._clock_offset_ms = _clock_offset_ms(connection)
+            finally:
+                self._source.disconnect(connection)
+        except psycopg.Error as error:
+            raise self.translate(error) from None
+
+    def verify(self) -> None:
+        """Refuse a schema that is missing or not at our level; nothing is created or changed."""
+        try:
+            connection = self._connect_if_exists()
+            if connection is None:
+                raise missing_database(self._display)
+            try:
+                check(self._schema.look(connection), self._display)
+                self._clock_offset_ms = _clock_offset_ms(connection)
+            finally:
+                self._source.disconnect(connection)
+        except psycopg.Error as error:
+            raise self.translate(error) from None
+
+    def reset(self, *, truncate: bool = False) -> None:
+        """Remove our tables and functions, or with `truncate` our rows; everything else stays."""
+        try:
+            connection = self._connect_if_exists()
+            if connection is None:
+                return
+            try:
+                self._schema.reset(connection, truncate=truncate)
+            finally:
+                self._source.disconnect(connection)
+        except psycopg.Error as error:
+            raise self.translate(error) from None
+
+    def grant(self, role: str) -> None:
+        """Let an application role use the schema, now and after later migrations."""
+        try:
+            connection = self._source.connect()
+            try:
+                self._schema.grant(connection, role)
+            finally:
+                self._source.disconnect(connection)
+        except psycopg.Error as error:
+            raise self.translate(error) from None
+
+    def is_transient(self, error: BaseException) -> bool:
+        return is_transient_postgres(error, psycopg.Error)
+
+    def translate(self, error: BaseException) -> BaseException:
+        return translate_postgres(error, self._display, psycopg.Error)
+
+    def close(self) -> None:
+        self._readers.close()
+        for writer in self._writers:
+            writer.discard()
+
+    def _connect_or_create(self) -> Connection:
+        try:
+            return self._source.connect()
+        except psycopg.OperationalError:
+            if self._exists() is not False:
+                raise
+        postgres_schema.create_database(self._maintenance(), self._settings.database, self._display)
+        return self._source.connect()
+
+    def _connect_if_exists(self) -> Connection | None:
+        try:
+            return self._source.connect()
+        except psycopg.OperationalError:
+            if self._exists() is not False:
+                raise
+        return None
+
+    def _exists(self) -> bool | None:
+        """Whether the server has the database, None if it does not tell.
+
+        A refused connection has no SQLSTATE and its text depends on the server's language, so the
+        catalogue is asked.
+        """
+        if self._settings.maintenance is None or self._own_connector is None:
+            return None
+        try:
+            return postgres_schema.database_exists(self._maintenance(), self._settings.database)
+        except psycopg.Error:
+            return None
+
+    def _maintenance(self) -> str:
+        assert self._settings.maintenance is not None, "asked only if there is such an address"
+        return with_defaults(self._settings.maintenance, self._settings.pool)
+
+
+def with_defaults(conninfo: str, pool: PoolSettings) -> str:
+    """The address with the configured arguments, which win, and our defaults for what is open."""
+    given = {name: value for name, value in pool.connect_args.items() if name not in _OURS}
+    return make_conninfo("", **{**_DEFAULTS, **conninfo_to_dict(conninfo), **given})
+
+
+@dataclass(slots=True)
+class _Write:
+    """A write transaction of a lane, or a single statement that commits by itself."""
+
+    _lane: LaneConnection[Connection]
+    _compile: Compiler
+    _single: bool
+    _connection: Connection | None = None
+
+    def __enter__(self) -> PostgresTx:
+        connection = self._connection = self._lane.get()
+        if not self._single:
+            try:
+                connection.execute(b"BEGIN")
+            except BaseException:
+                self._lane.discard()
+                raise
+        return PostgresTx(connection, self._compile)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        connection = self._connection
+        assert connection is not None, "a write is left after it was entered"
+        is_usable = False
+        try:
+            is_usable = _finish(connection, commits=kind is None)
+        finally:
+            if not is_usable:
+                self._lane.discard()
+
+
+@dataclass(slots=True)
+class _Read:
+    """A read-only snapshot on a pooled connection, or a single statement with its own."""
+
+    _pool: ConnectionPool[Connection]
+    _compile: Compiler
+    _single: bool
+    _connection: Connection | None = None
+
+    def __enter__(self) -> PostgresTx:
+        connection = self._connection = self._pool.acquire()
+        try:
+            if not self._single:
+                connection.execute(b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        except BaseException:
+            self._pool.release(connection, is_usable=False)
+            raise
+        return PostgresTx(connection, self._compile)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        connection = self._connection
+        assert connection is not None, "a read is left after it was entered"
+        is_usable = False
+        try:
+            is_usable = _finish(connection, commits=kind is None)
+        finally:
+            self._pool.release(connection, is_usable=is_usable)
+
+
+def _finish(connection: Connection, *, commits: bool) -> bool:
+    """End the transaction, if one is open; False if the connection must not be used again."""
+    status = connection.pgconn.transaction_status
+    if status == pq.TransactionStatus.IDLE:
+        return True
+    if commits:
+        # COMMIT of a failed transaction would roll back and call that a success.
+        assert status != pq.TransactionStatus.INERROR, "a failed statement was passed over"
+        connection.execute(b"COMMIT")
+        return True
+    if status not in (pq.TransactionStatus.INTRANS, pq.TransactionStatus.INERROR):
+        return False
+    try:
+        connection.execute(b"ROLLBACK")
+    except psycopg.Error:
+        # The server rolls back what a lost connection leaves behind; the block's error counts.
+        return False
+    return True
+
+
+def _clock_offset_ms(connection: Connection) -> int:
+    elapsed_ms = host_boot_clock().elapsed_ms
+    probes: list[tuple[float, int]] = []
+    for _ in range(_CLOCK_PROBES):
+        started, sent_ms = time.monotonic(), elapsed_ms()
+        row = connection.execute(_NOW).fetchone()
+        received_ms = elapsed_ms()
+        assert row is not None, "SELECT without FROM gives a row"
+        probes.append((time.monotonic() - started, int(row[0]) - (sent_ms + received_ms) // 2))
+    return min(probes)[1]
+
+
+def _adapters() -> AdaptersMap:
+    """Python ints always go as bigint, so that a statement is prepared once; JSON comes as text."""
+    adapters = AdaptersMap(psycopg.adapters)
+    adapters.register_dumper(int, Int8Dumper)
+    adapters.register_loader("json", TextLoader)
+    adapters.register_loader("jsonb", TextLoader)
+    return adapters

@@ -1,0 +1,108 @@
+"""The storage seam: what a database must offer, and the vocabulary of reads and writes above it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+A = TypeVar("A")
+R = TypeVar("R")
+
+Row = tuple[Any, ...]
+
+
+class Topic(NamedTuple):
+    """What a waiter waits for: a kind of change and the key it concerns."""
+
+    kind: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Statement:
+    """One SQL text for both databases, compiled once per dialect.
+
+    The text uses `:name` parameters and these fragments:
+
+    - `{table_name}` for each of our tables: the name, with its schema on PostgreSQL;
+    - `{now_ms}`: the database clock, in integer milliseconds since the epoch;
+    - `{skip_locked}`: `FOR UPDATE SKIP LOCKED` where the database has row locks, else nothing;
+    - `{lock_share}`: `FOR SHARE` where the database has row locks, else nothing;
+    - `{any_of(name)}`: an `IN` list over the list parameter `name`, as in `status {any_of(statuses)}`;
+    - `{rows}`: the batch passed as parameter `rows` (a sequence of dataclasses or mappings), a table
+      expression aliased `r` whose columns and types are those of `columns`.
+
+    `columns` maps column names to one of `text`, `integer`, `real`, `boolean`.
+    """
+
+    text: str
+    columns: Mapping[str, str] | None = None
+
+
+class Tx(Protocol):
+    """One open transaction. A statement's parameters are named; a list or `rows` is encoded for the driver."""
+
+    def one(self, statement: Statement, /, **params: object) -> Row | None: ...
+
+    def all(self, statement: Statement, /, **params: object) -> list[Row]: ...
+
+    def run(self, statement: Statement, /, **params: object) -> int:
+        """Execute and return the number of rows changed."""
+        ...
+
+
+class Database(Protocol):
+    """An open database: transactions, schema, and nothing about workflows."""
+
+    lanes: int
+    """How many write transactions may run side by side: 1 on SQLite, 2 on PostgreSQL."""
+
+    def write(self, lane: int = 0, *, single: bool = False) -> AbstractContextManager[Tx]:
+        """A write transaction, committed when the block ends and rolled back when it raises.
+
+        `single` promises that the block runs one changing statement, which may then commit by itself.
+        Each lane is used by one thread at a time; the caller sees to that.
+        """
+        ...
+
+    def read(self) -> AbstractContextManager[Tx]:
+        """A read transaction: every statement in it sees one snapshot. Any number at a time."""
+        ...
+
+    def now_ms(self) -> int:
+        """The database clock now, without a query. See schema.md section 6 for SQLite."""
+        ...
+
+    def migrate(self) -> None: ...
+
+    def verify(self) -> None: ...
+
+    def is_transient(self, error: BaseException) -> bool:
+        """Whether waiting and trying again may cure this error."""
+        ...
+
+    def translate(self, error: BaseException) -> BaseException:
+        """The error of ours that stands for a driver error: no SQL, no parameters, no password."""
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Write(Generic[A, R]):
+    """A kind of durable change. Always applied to a batch; one is a batch of one.
+
+    `apply` must be idempotent: after an ambiguous commit the same batch is applied again. Expected
+    conflicts are results, not exceptions.
+    """
+
+    name: str
+    apply: Callable[[Tx, Sequence[A]], list[R]]
+    topics: Callable[[A, R], Iterable[Topic]] | None = None
+    """Whom to wake once it is durable."""
+    rank: int = 50
+    """Kinds of one batch are applied by ascending rank: admissions, then records, then outcomes."""
+    single: bool = False
+    """`apply` changes the database with one statement, so it may commit by itself."""

@@ -1,0 +1,116 @@
+"""The history of a run: recording its operations under a claim, and loading them for replay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from dbos.storage.protocol import Row, Statement, Tx, Write
+from dbos.storage.rows import STEP_COLUMNS, Recorded, RecordedStep, StepRow
+
+KEPT = Recorded("kept", "PENDING")
+
+# The claim is checked and the run's row locked in the statement that inserts, in id order, so that a
+# takeover and a record can never pass each other. The run's status rides back with the answer.
+RECORD = Statement(
+    """
+    INSERT INTO {operation_outputs} (
+        workflow_uuid, function_id, function_name, output, error, child_workflow_id,
+        started_at_epoch_ms, completed_at_epoch_ms, serialization, application_name, record_order)
+    SELECT r.workflow_uuid, r.function_id, r.function_name, r.output, r.error, r.child_workflow_id,
+        r.started_at_epoch_ms, r.completed_at_epoch_ms, r.serialization, r.application_name,
+        r.record_order
+    FROM {rows}
+    JOIN (SELECT workflow_uuid, owner_xid, status FROM {workflow_status}
+          WHERE workflow_uuid {any_of(workflow_ids)} ORDER BY workflow_uuid {lock_share}) AS owned
+      ON owned.workflow_uuid = r.workflow_uuid AND owned.owner_xid = r.claim
+    WHERE owned.status = 'PENDING' OR :any_status
+    ON CONFLICT (workflow_uuid, function_id) DO NOTHING
+    RETURNING workflow_uuid, function_id,
+        (SELECT now.status FROM {workflow_status} AS now
+         WHERE now.workflow_uuid = operation_outputs.workflow_uuid)
+    """,
+    STEP_COLUMNS,
+)
+
+EXAMINE = Statement(
+    """
+    SELECT r.workflow_uuid, r.function_id, run.owner_xid, run.status,
+        step.function_id, step.function_name, step.output, step.error, step.child_workflow_id
+    FROM {rows}
+    LEFT JOIN {workflow_status} AS run ON run.workflow_uuid = r.workflow_uuid
+    LEFT JOIN {operation_outputs} AS step
+      ON step.workflow_uuid = r.workflow_uuid AND step.function_id = r.function_id
+    """,
+    {"workflow_uuid": "text", "function_id": "integer"},
+)
+
+
+def record_rows(tx: Tx, rows: Sequence[StepRow]) -> list[Recorded]:
+    """Record operations whose claim holds, whatever became of the run's status meanwhile."""
+    return _record(tx, rows, any_status=True)
+
+
+def record_pending(tx: Tx, rows: Sequence[StepRow]) -> list[Recorded]:
+    """Record operations only while the claim holds and the run is PENDING: a cancel refuses them."""
+    return _record(tx, rows, any_status=False)
+
+
+record = Write("record", record_rows, rank=20, single=True)
+
+LOAD = Statement(
+    """
+    SELECT workflow_uuid, function_id, function_name, output, error, child_workflow_id, serialization,
+        record_order, started_at_epoch_ms, completed_at_epoch_ms
+    FROM {operation_outputs}
+    WHERE workflow_uuid {any_of(workflow_ids)}
+    ORDER BY workflow_uuid, function_id
+    """
+)
+
+
+def load(tx: Tx, workflow_ids: Sequence[str]) -> list[RecordedStep]:
+    """The recorded operations of these runs, by run and step id."""
+    return [RecordedStep(*row) for row in tx.all(LOAD, workflow_ids=list(workflow_ids))]
+
+
+def _record(tx: Tx, rows: Sequence[StepRow], *, any_status: bool) -> list[Recorded]:
+    ids = [row.workflow_uuid for row in rows]
+    kept: dict[tuple[str, int], str] = {
+        (workflow_id, step_id): status
+        for workflow_id, step_id, status in tx.all(
+            RECORD, rows=rows, workflow_ids=ids, any_status=any_status
+        )
+    }
+    if len(kept) == len(rows) and all(status == "PENDING" for status in kept.values()):
+        return [KEPT] * len(rows)
+    missing = [row for row in rows if (row.workflow_uuid, row.function_id) not in kept]
+    verdicts = _examine(tx, missing) if missing else {}
+    return [
+        verdicts[key] if key in verdicts else Recorded("kept", kept[key])
+        for key in ((row.workflow_uuid, row.function_id) for row in rows)
+    ]
+
+
+def _examine(tx: Tx, rows: Sequence[StepRow]) -> dict[tuple[str, int], Recorded]:
+    found: Iterable[Row] = tx.all(EXAMINE, rows=rows)
+    stored = {(row[0], row[1]): row[2:] for row in found}
+    return {
+        (row.workflow_uuid, row.function_id): _judge(row, stored[row.workflow_uuid, row.function_id])
+        for row in rows
+    }
+
+
+def _judge(row: StepRow, stored: Row) -> Recorded:
+    owner, status, step_id, name, output, error, child = stored
+    if owner != row.claim:
+        return Recorded("lost", status)
+    if step_id is None:
+        return Recorded("cancelled", status)
+    # The same content under the same claim is our own earlier commit whose acknowledgement was lost.
+    ours = (name, output, error, child) == (
+        row.function_name,
+        row.output,
+        row.error,
+        row.child_workflow_id,
+    )
+    return Recorded("kept" if ours else "conflict", status)

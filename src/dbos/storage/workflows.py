@@ -1,0 +1,215 @@
+"""The life of a run's row: admission, child launch, outcome, hand-back, dead letter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+
+from dbos.storage.protocol import Statement, Topic, Tx, Write
+from dbos.storage.rows import (
+    RUN_COLUMNS,
+    Admitted,
+    ChildLaunch,
+    FinishRow,
+    Launched,
+    NewRun,
+    Outcome,
+)
+from dbos.storage.steps import record_pending
+
+_COLUMNS = ", ".join(RUN_COLUMNS)
+
+ADMIT = Statement(
+    f"""
+    INSERT INTO {{workflow_status}} ({_COLUMNS})
+    SELECT {", ".join(f"r.{column}" for column in RUN_COLUMNS)} FROM {{rows}} WHERE TRUE
+    ON CONFLICT (workflow_uuid) DO UPDATE SET updated_at = {{now_ms}}
+    RETURNING workflow_uuid, status, name, class_name, config_name, queue_name, owner_xid, output,
+        error, serialization
+    """,
+    RUN_COLUMNS,
+)
+
+
+def admit_rows(tx: Tx, runs: Sequence[NewRun]) -> list[Admitted]:
+    """Create runs, or find the ones that have these ids already.
+
+    A row whose claim is ours is new, or is our own earlier commit whose acknowledgement was lost.
+    """
+    answers: list[Admitted | None] = [None] * len(runs)
+    for round_of_distinct_ids in _rounds(runs):
+        found = {
+            row[0]: Admitted(*row)
+            for row in tx.all(ADMIT, rows=[runs[index] for index in round_of_distinct_ids])
+        }
+        for index in round_of_distinct_ids:
+            answers[index] = found[runs[index].workflow_uuid]
+    return [answer for answer in answers if answer is not None]
+
+
+def _rounds(runs: Sequence[NewRun]) -> list[list[int]]:
+    """Indices in rounds without a repeated id: one upsert statement cannot touch a row twice."""
+    if len({run.workflow_uuid for run in runs}) == len(runs):
+        return [list(range(len(runs)))]
+    by_id: dict[str, list[int]] = {}
+    for index, run in enumerate(runs):
+        by_id.setdefault(run.workflow_uuid, []).append(index)
+    return [
+        [index for index in round_ if index is not None] for round_ in zip_longest(*by_id.values())
+    ]
+
+
+def _admitted_topics(run: NewRun, _: Admitted) -> Iterable[Topic]:
+    if run.queue_name is not None:
+        yield Topic("queue", run.queue_name)
+
+
+admit = Write("admit", admit_rows, _admitted_topics, rank=10)
+
+
+def launch_children(tx: Tx, launches: Sequence[ChildLaunch]) -> list[Launched]:
+    """Create each child and record its launch in the parent, if the parent may still do so."""
+    recorded = record_pending(tx, [launch.record for launch in launches])
+    allowed = [
+        launch.child
+        for launch, answer in zip(launches, recorded, strict=True)
+        if answer.verdict == "kept"
+    ]
+    admitted = iter(admit_rows(tx, allowed) if allowed else [])
+    return [
+        Launched(answer, next(admitted) if answer.verdict == "kept" else None) for answer in recorded
+    ]
+
+
+def _launched_topics(launch: ChildLaunch, _: Launched) -> Iterable[Topic]:
+    if launch.child.queue_name is not None:
+        yield Topic("queue", launch.child.queue_name)
+
+
+launch_child = Write("launch_child", launch_children, _launched_topics, rank=15)
+
+FINISH = Statement(
+    """
+    UPDATE {workflow_status} SET status = r.status, output = r.output, error = r.error,
+        updated_at = {now_ms}, completed_at = {now_ms}, deduplication_id = NULL,
+        not_before_epoch_ms = NULL
+    FROM {rows}
+    WHERE {workflow_status}.workflow_uuid = r.workflow_uuid
+      AND {workflow_status}.owner_xid = r.claim AND {workflow_status}.status = 'PENDING'
+    RETURNING {workflow_status}.workflow_uuid
+    """,
+    {
+        "workflow_uuid": "text",
+        "status": "text",
+        "output": "text",
+        "error": "text",
+        "claim": "text",
+    },
+)
+
+OWNERS = Statement(
+    """
+    SELECT workflow_uuid, owner_xid, status, output, error FROM {workflow_status}
+    WHERE workflow_uuid {any_of(workflow_ids)}
+    """
+)
+
+
+def finish_rows(tx: Tx, rows: Sequence[FinishRow]) -> list[bool]:
+    """Write outcomes whose claim holds; tell for each whether it is the recorded one."""
+    accepted = {row[0] for row in tx.all(FINISH, rows=rows)}
+    missing = [row.workflow_uuid for row in rows if row.workflow_uuid not in accepted]
+    stored = {row[0]: row[1:] for row in tx.all(OWNERS, workflow_ids=missing)} if missing else {}
+    return [
+        row.workflow_uuid in accepted
+        or stored.get(row.workflow_uuid) == (row.claim, row.status, row.output, row.error)
+        for row in rows
+    ]
+
+
+def _finished_topics(row: FinishRow, accepted: bool) -> Iterable[Topic]:
+    if accepted:
+        yield Topic("done", row.workflow_uuid)
+
+
+finish = Write("finish", finish_rows, _finished_topics, rank=90, single=True)
+
+OUTCOME = Statement(
+    """
+    SELECT workflow_uuid, status, output, error, serialization FROM {workflow_status}
+    WHERE workflow_uuid = :workflow_id
+    """
+)
+
+
+def outcome(tx: Tx, workflow_id: str) -> Outcome | None:
+    """The run's status and stored outcome; None if there is no such run."""
+    row = tx.one(OUTCOME, workflow_id=workflow_id)
+    return Outcome(*row) if row else None
+
+
+@dataclass(frozen=True, slots=True)
+class HandBack:
+    """A run that this process stops without an outcome."""
+
+    workflow_uuid: str
+    claim: str
+    fresh_claim: str
+    grace_ms: int
+
+
+# The fresh claim shuts out whatever the interrupted attempt still tries to write.
+HAND_BACK = Statement(
+    """
+    UPDATE {workflow_status} SET owner_xid = r.fresh_claim, updated_at = {now_ms},
+        not_before_epoch_ms = {now_ms} + r.grace_ms
+    FROM {rows}
+    WHERE {workflow_status}.workflow_uuid = r.workflow_uuid
+      AND {workflow_status}.owner_xid = r.claim AND {workflow_status}.status = 'PENDING'
+    """,
+    {"workflow_uuid": "text", "claim": "text", "fresh_claim": "text", "grace_ms": "integer"},
+)
+
+
+def hand_back_rows(tx: Tx, rows: Sequence[HandBack]) -> list[None]:
+    """Leave runs PENDING and claimable: when this process ends, or after the grace period."""
+    tx.run(HAND_BACK, rows=rows)
+    return [None] * len(rows)
+
+
+hand_back = Write("hand_back", hand_back_rows, rank=95, single=True)
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A claimed run that has used up its attempts."""
+
+    workflow_uuid: str
+    claim: str
+    error: str | None
+
+
+DEAD_LETTER = Statement(
+    """
+    UPDATE {workflow_status} SET status = 'MAX_RECOVERY_ATTEMPTS_EXCEEDED', queue_name = NULL,
+        error = r.error, deduplication_id = NULL, updated_at = {now_ms}, completed_at = {now_ms}
+    FROM {rows}
+    WHERE {workflow_status}.workflow_uuid = r.workflow_uuid
+      AND {workflow_status}.owner_xid = r.claim AND {workflow_status}.status = 'PENDING'
+    """,
+    {"workflow_uuid": "text", "claim": "text", "error": "text"},
+)
+
+
+def dead_letter_rows(tx: Tx, rows: Sequence[DeadLetter]) -> list[None]:
+    tx.run(DEAD_LETTER, rows=rows)
+    return [None] * len(rows)
+
+
+def _dead_letter_topics(row: DeadLetter, _: None) -> Iterable[Topic]:
+    yield Topic("done", row.workflow_uuid)
+
+
+dead_letter = Write("dead_letter", dead_letter_rows, _dead_letter_topics, rank=90)
+

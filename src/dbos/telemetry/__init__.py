@@ -1,0 +1,1 @@
+"""What the engine tells about itself: log lines and, where asked for, traces and metrics."""

@@ -1,0 +1,1 @@
+"""What the tests stand on: real database servers and the like, never doubles of our code."""
