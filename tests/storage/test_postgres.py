@@ -12,7 +12,7 @@ from dbos.config import PoolSettings, parse_database_url
 from dbos.errors import DBOSDatabaseError
 from dbos.storage.open import OpenOptions, open_database
 from dbos.storage.postgres import PostgresDatabase, with_defaults
-from dbos.storage.protocol import Statement
+from dbos.storage.protocol import Statement, Tx
 
 Outsider = psycopg.Connection[tuple[Any, ...]]
 
@@ -36,6 +36,13 @@ def database(postgres_url: str) -> Any:
     made.close()
 
 
+def pid_of(tx: Tx) -> int:
+    """The backend that serves a transaction."""
+    row = tx.one(PID)
+    assert row is not None
+    return int(row[0])
+
+
 def terminate(outsider: Outsider, pid: int) -> None:
     """Cut off a backend and wait until it is gone."""
     outsider.execute("SELECT pg_terminate_backend(%s, 30000)", (pid,))
@@ -44,12 +51,14 @@ def terminate(outsider: Outsider, pid: int) -> None:
 def test_a_lane_cut_off_in_a_transaction_is_replaced(
     database: PostgresDatabase, outsider: Outsider
 ) -> None:
-    with pytest.raises(psycopg.Error) as raised, database.write() as tx:
-        tx.run(ADD, id="a")
-        row = tx.one(PID)
-        assert row is not None
-        terminate(outsider, row[0])
-        tx.run(ADD, id="b")
+    def write() -> None:
+        with database.write() as tx:
+            tx.run(ADD, id="a")
+            terminate(outsider, pid_of(tx))
+            tx.run(ADD, id="b")
+
+    with pytest.raises(psycopg.Error) as raised:
+        write()
 
     with database.write() as tx:
         tx.run(ADD, id="c")
@@ -62,11 +71,13 @@ def test_a_lane_cut_off_in_a_transaction_is_replaced(
 def test_a_lane_cut_off_before_its_commit_says_so(
     database: PostgresDatabase, outsider: Outsider
 ) -> None:
-    with pytest.raises(psycopg.Error) as raised, database.write() as tx:
-        tx.run(ADD, id="a")
-        row = tx.one(PID)
-        assert row is not None
-        terminate(outsider, row[0])
+    def write() -> None:
+        with database.write() as tx:
+            tx.run(ADD, id="a")
+            terminate(outsider, pid_of(tx))
+
+    with pytest.raises(psycopg.Error) as raised:
+        write()
 
     assert database.is_transient(raised.value)
     with database.write(single=True) as tx:
@@ -78,14 +89,12 @@ def test_idle_connections_that_died_are_replaced_unseen(
 ) -> None:
     monkeypatch.setattr("dbos.storage.connections.TRUSTED_IDLE_S", 0.0)
     with database.write() as tx:
-        writer = tx.one(PID)
+        writer = pid_of(tx)
     with database.read() as tx:
-        reader = tx.one(PID)
-    assert writer is not None
-    assert reader is not None
+        reader = pid_of(tx)
 
-    terminate(outsider, writer[0])
-    terminate(outsider, reader[0])
+    terminate(outsider, writer)
+    terminate(outsider, reader)
     with database.write() as tx:
         tx.run(ADD, id="a")
     with database.read() as tx:
@@ -97,10 +106,14 @@ def test_idle_connections_that_died_are_replaced_unseen(
 def test_a_failed_statement_that_was_passed_over_is_never_taken_for_a_commit(
     database: PostgresDatabase,
 ) -> None:
-    with pytest.raises(AssertionError, match="passed over"), database.write() as tx:
-        tx.run(ADD, id="a")
-        with pytest.raises(psycopg.errors.UniqueViolation):
+    def write() -> None:
+        with database.write() as tx:
             tx.run(ADD, id="a")
+            with pytest.raises(psycopg.errors.UniqueViolation):
+                tx.run(ADD, id="a")
+
+    with pytest.raises(AssertionError, match="passed over"):
+        write()
 
     with database.write() as tx:
         assert tx.one(COUNT) == (0,)
@@ -117,12 +130,11 @@ def test_sessions_are_set_up_as_we_need_them(postgres_url: str, outsider: Outsid
     with database.write() as tx:
         found = [tx.one(SHOW, name=name) for name in names]
     with database.read() as tx:
-        reading = [tx.one(SHOW, name=name) for name in ("transaction_isolation", "default")[:1]]
-        read_only = tx.one(SHOW, name="transaction_read_only")
+        reading = [tx.one(SHOW, name=f"transaction_{name}") for name in ("isolation", "read_only")]
     database.close()
 
     assert found == [("12500ms",), ("read committed",), ("UTF8",)]
-    assert (reading, read_only) == ([("repeatable read",)], ("on",))
+    assert reading == [("repeatable read",), ("on",)]
 
 
 def test_what_the_address_says_wins_over_our_defaults() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import time
+from collections.abc import Callable
 
 from contextlib import suppress
 from typing import Any
@@ -14,7 +15,7 @@ from dbos.clock import HostIdentity, new_id, new_token
 from dbos.config import Settings
 from dbos.engine.engine import Engine, Identity, Runtime
 from dbos.engine.execution import Execution, execute, hand_back
-from dbos.engine.io import Closed
+from dbos.engine.io import Closed, Io
 from dbos.engine.registry import Registry
 from dbos.errors import DBOSException
 from dbos.runtime.aio import AsyncIo, settle_all
@@ -79,10 +80,20 @@ async def _background(rt: Runtime, run: Execution) -> None:
         hand_back(rt, run)
 
 
-class LaunchedEngine:
-    """An engine and everything that runs for it."""
+def _unchanged(io: Io) -> Io:
+    return io
 
-    def __init__(self, settings: Settings, registry: Registry) -> None:
+
+class LaunchedEngine:
+    """An engine and everything that runs for it.
+
+    `through` may put a layer between the engine and each of its drivers: that is where crashes are
+    explored (see `dbos.testing`).
+    """
+
+    def __init__(
+        self, settings: Settings, registry: Registry, through: Callable[[Io], Io] = _unchanged
+    ) -> None:
         self.settings = settings
         self._registry = registry
         self._host = HostIdentity.current()
@@ -103,8 +114,8 @@ class LaunchedEngine:
             launcher=RunLauncher(self._threads, self._loops),
             new_id=new_id,
             new_token=new_token,
-            blocking_io=BlockingIo(self._reader, self._committer, self._loops),
-            async_io=AsyncIo(self._reader, self._committer, self._threads),
+            blocking_io=through(BlockingIo(self._reader, self._committer, self._loops)),
+            async_io=through(AsyncIo(self._reader, self._committer, self._threads)),
         )
         self._failover = Failover(self._committer, self._reader, self._host, self._take_over)
         self._dispatcher = Dispatcher(
@@ -136,14 +147,27 @@ class LaunchedEngine:
         for service in (self._dispatcher, self._failover):
             service.stop()
         self._await_background_runs(wait_s)
-        for run in list(self.engine.running.values()):
-            run.stop = "lost"
-        self._threads.stop()
-        self._loops.stop()
+        self._stop_runs()
         self._lease.stop()
         if self._started:
             with suppress(DBOSException):
                 self._lease.release()
+        self._close_connections()
+
+    def abandon(self) -> None:
+        """Stop as a killed process does: the lease is not given back, and nothing more is recorded."""
+        for service in (self._dispatcher, self._failover, self._lease):
+            service.stop()
+        self._stop_runs()
+        self._close_connections()
+
+    def _stop_runs(self) -> None:
+        for run in list(self.engine.running.values()):
+            run.stop = "lost"
+        self._threads.stop()
+        self._loops.stop()
+
+    def _close_connections(self) -> None:
         self._committer.stop()
         self._reader.stop()
         self._hub.publish_all()

@@ -99,20 +99,20 @@ class EngineUrl(Protocol):
     def query(self) -> Mapping[str, str | Sequence[str]]: ...
 
 
-def parse_database_url(url: str) -> DatabaseAddress:
-    """Take a URL apart.
+def parse_database_url(url: str, name: str = "database_url") -> DatabaseAddress:
+    """Take a URL apart; `name` is that of the key or parameter it was given as.
 
     A URL that names no database is refused with `DBOSInitializationError`. One with another fault
     gives an address that nobody can connect to, so that the fault is that of the launch.
     """
     if url.startswith("sqlite"):
-        return _sqlite(url)
+        return _sqlite(url, name)
     scheme, separator, rest = url.partition("://")
     head, _, query = rest.partition("?")
     address = _with_query(_authority(head if separator else ""), _query_pairs(query))
     if not address.database:
         raise DBOSInitializationError(
-            "Database name must be specified in the connection URL, as in "
+            f"Database name must be specified in the connection URL {name}, as in "
             "postgresql://user:password@host:5432/name. Characters such as / ? # @ in a user, "
             "a password or a name must be percent-encoded."
         )
@@ -125,7 +125,7 @@ def parse_database_url(url: str) -> DatabaseAddress:
 def address_of_engine(url: EngineUrl, kind: Literal["sqlite", "postgres"]) -> DatabaseAddress:
     """The address of a SQLAlchemy engine's URL."""
     if kind == "sqlite":
-        return _sqlite_file(url.database or "", ())
+        return _sqlite_file(url.database or "", (), "system_database_engine")
     address = DatabaseAddress(
         kind="postgres",
         database=url.database or "",
@@ -157,28 +157,27 @@ def derived_system_address(application: DatabaseAddress) -> DatabaseAddress:
     return application.named(f"{application.database}{SYSTEM_SUFFIX}")
 
 
-def _sqlite(url: str) -> DatabaseAddress:
+def _sqlite(url: str, name: str) -> DatabaseAddress:
     location, _, query = url.partition("?")
     _, separator, path = location.partition("://")
     # `sqlite:///name` is relative and `sqlite:////name` absolute: one slash ends the empty host.
     host, _, path = path.partition("/")
     if not separator or host:
         raise DBOSInitializationError(
-            "A SQLite URL has the form sqlite:///relative/path or sqlite:////absolute/path"
+            f"{name}: a SQLite URL has the form sqlite:///relative/path or sqlite:////absolute/path"
         )
-    return _sqlite_file(unquote(path), tuple(_query_pairs(query)))
+    return _sqlite_file(unquote(path), tuple(_query_pairs(query)), name)
 
 
-def _sqlite_file(name: str, options: tuple[tuple[str, str], ...]) -> DatabaseAddress:
-    path = name
-    if name.startswith("file:"):
-        location, _, query = name.removeprefix("file:").partition("?")
+def _sqlite_file(path: str, options: tuple[tuple[str, str], ...], name: str) -> DatabaseAddress:
+    if path.startswith("file:"):
+        location, _, query = path.removeprefix("file:").partition("?")
         path = unquote(location)
         options += tuple(_query_pairs(query))
     if path in ("", ":memory:") or ("mode", "memory") in options:
         raise DBOSInitializationError(
-            "An in-memory SQLite database would lose every workflow with the process, and cannot "
-            "be shared between connections; name a file, as in sqlite:///app.sqlite"
+            f"{name}: an in-memory SQLite database would lose every workflow with the process, and "
+            "cannot be shared between connections; name a file, as in sqlite:///app.sqlite"
         )
     # Absolute, because the program may change its working directory while we run.
     path = os.path.abspath(path)

@@ -228,13 +228,15 @@ def application_name(value: object) -> str:
 def _databases(reader: ConfigReader, name: str) -> _Databases:
     """Which databases are used: the table of the documentation, row by row."""
     is_given, application_url = _application_url(reader)
-    application = parse_database_url(application_url) if application_url else None
+    application = (
+        parse_database_url(application_url, "application_database_url") if application_url else None
+    )
     engine = reader.get("system_database_engine")
     system_url = reader.url("system_database_url")
     if engine is not None:
         system = _engine_address(engine)
     elif system_url is not None:
-        system = parse_database_url(system_url)
+        system = parse_database_url(system_url, "system_database_url")
     elif application is not None:
         system = derived_system_address(application)
     else:

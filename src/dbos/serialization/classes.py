@@ -88,7 +88,7 @@ def attribute(cls: type, name: str) -> object:
     return None
 
 
-def builtin_base(cls: type) -> type:
+def builtin_ancestor(cls: type) -> type:
     """The class, made in C, that decides how instances are laid out."""
     while cls.__flags__ & _HEAP_TYPE:
         cls = _class_base.__get__(cls)

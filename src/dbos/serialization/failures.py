@@ -13,7 +13,7 @@ from typing import Any
 
 from dbos.errors import DBOSBaseException, RestoredError
 from dbos.serialization.classes import (
-    builtin_base,
+    builtin_ancestor,
     class_order,
     find_class,
     instance_attributes,
@@ -161,7 +161,7 @@ def _readable(reader: TreeReader, tree: dict[str, Tree]) -> Iterator[object]:
 
 
 def _is_restorable(cls: type) -> bool:
-    if BaseException not in class_order(cls) or builtin_base(cls).__module__ != "builtins":
+    if BaseException not in class_order(cls) or builtin_ancestor(cls).__module__ != "builtins":
         return False
     if not is_findable(cls):
         return False
@@ -176,7 +176,7 @@ def _is_restorable(cls: type) -> bool:
 
 def _empty(cls: type[BaseException], members: tuple[str, Any] | None) -> BaseException:
     """An exception whose constructor has not run."""
-    make: Any = builtin_base(cls).__new__
+    make: Any = builtin_ancestor(cls).__new__
     is_group = BaseExceptionGroup in class_order(cls)
     if is_group != (members is not None):
         raise CorruptText("an exception group has no members")

@@ -164,7 +164,7 @@ class PortableFormat:
         }
         data = _first(error, _DATA, _is_given)
         if data is not None:
-            node["data"] = _data_tree(data)
+            node["data"] = _attachment(data)
         return msgspec.json.encode(node).decode()
 
     def load_error(self, text: str) -> BaseException:
@@ -243,7 +243,7 @@ def _code_of(error: BaseException) -> int | str | None:
     return storable(str.__str__(code)) if isinstance(code, str) else None
 
 
-def _data_tree(data: object) -> Tree:
+def _attachment(data: object) -> Tree:
     try:
         return written(TreeWriter(_DIALECT), data, "data")
     except DBOSSerializationError:

@@ -16,7 +16,7 @@ from typing import Any
 
 from dbos.serialization.classes import (
     attribute,
-    builtin_base,
+    builtin_ancestor,
     class_order,
     find_class,
     instance_attributes,
@@ -36,6 +36,7 @@ from dbos.serialization.tree import (
     Tree,
     TreeReader,
     TreeWriter,
+    class_of,
     expect,
     fields_of,
     is_exactly,
@@ -135,7 +136,7 @@ def _flags(cls: Any, value: int) -> object:
 
 
 def _is_dataclass(cls: type) -> bool:
-    return type(attribute(cls, "__dataclass_fields__")) is dict and builtin_base(cls) is object
+    return type(attribute(cls, "__dataclass_fields__")) is dict and builtin_ancestor(cls) is object
 
 
 def _dataclass_fields(cls: type) -> tuple[str, ...]:
@@ -144,7 +145,7 @@ def _dataclass_fields(cls: type) -> tuple[str, ...]:
 
 def _is_attrs(cls: type) -> bool:
     fields = attribute(cls, "__attrs_attrs__")
-    return fields is not None and tuple in class_order(type(fields)) and builtin_base(cls) is object
+    return fields is not None and tuple in class_order(type(fields)) and builtin_ancestor(cls) is object
 
 
 def _attrs_fields(cls: type) -> tuple[str, ...]:
@@ -220,7 +221,7 @@ def _require_field(cls: type, name: str, names: tuple[str, ...]) -> None:
 
 
 def _is_named_tuple(cls: type) -> bool:
-    return builtin_base(cls) is tuple and type(attribute(cls, "_fields")) is tuple
+    return builtin_ancestor(cls) is tuple and type(attribute(cls, "_fields")) is tuple
 
 
 def _write_named_tuple(writer: TreeWriter, value: tuple[Any, ...]) -> Tree:
@@ -267,7 +268,7 @@ def _is_model(cls: type) -> bool:
 
 
 def _write_model(writer: TreeWriter, value: Any) -> Tree:
-    cls = type(value)  # pyright: ignore[reportUnknownVariableType]
+    cls = class_of(value)
     if not is_findable(cls):
         return writer.refused(value, not_findable(cls))
     fields: dict[str, Tree] = {}

@@ -30,6 +30,9 @@ MAX_LEVELS = 500
 _TEXT = frozenset({str})
 _ATOMS = frozenset({str, int, bool, type(None)})
 _TAG_MARK = b'"$'
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+_is_finite = math.isfinite
 
 
 class CorruptText(ValueError):
@@ -69,7 +72,7 @@ def write_text(dialect: Dialect, value: object, root: str) -> str:
     """Write a value, or raise `DBOSSerializationError` with the path of what cannot be stored."""
     if is_plain(value):
         try:
-            raw = msgspec.json.encode(value)
+            raw = _encode(value)
         except (ValueError, RecursionError):
             # A lone surrogate, or more digits than the interpreter converts: the slow walk decides.
             pass
@@ -94,13 +97,13 @@ def written(writer: TreeWriter, value: object, root: str) -> Tree:
 
 def encoded(tree: Tree) -> str:
     """The text of a tree that has been written."""
-    return msgspec.json.encode(tree).decode()
+    return _encode(tree).decode()
 
 
 def parsed(text: str) -> Tree:
     """The tree of a text, its nodes with tags as they are."""
     try:
-        tree: Tree = msgspec.json.decode(text)
+        tree: Tree = _decode(text)
     except (msgspec.MsgspecError, UnicodeError) as error:
         raise CorruptText("the text is not JSON") from error
     return tree
@@ -112,7 +115,7 @@ def is_plain(value: object) -> bool:
     if kind in _ATOMS:
         return True
     if isinstance(value, float):
-        return kind is float and math.isfinite(value)
+        return kind is float and _is_finite(value)
     return (kind is list or kind is dict) and _is_plain_container(value, 1)
 
 
@@ -140,7 +143,7 @@ class TreeWriter:
         their levels keeps `MAX_LEVELS` within the recursion limit of the interpreter.
         """
         self._path.append(segment)
-        cls = type(value)  # pyright: ignore[reportUnknownVariableType]
+        cls = class_of(value)
         kind = self._dialect.find(cls)
         is_object = cls is dict and self._dialect.is_object(value)
         levels = 1 if is_object else kind.levels if kind else 0
@@ -243,6 +246,11 @@ def is_exactly(value: object, kind: type) -> bool:
     return type(value) is kind
 
 
+def class_of(value: object) -> type:
+    """The type of a value of the user, of which nothing else is known."""
+    return type(value)
+
+
 def items_of(tree: Tree) -> list[Tree]:
     """Return the node if it is a list."""
     if type(tree) is not list:
@@ -279,6 +287,6 @@ def _is_plain_container(container: Any, level: int) -> bool:
         if kind is list or kind is dict:
             if not _is_plain_container(part, level + 1):
                 return False
-        elif kind not in _ATOMS and not (kind is float and math.isfinite(part)):
+        elif kind not in _ATOMS and not (kind is float and _is_finite(part)):
             return False
     return True

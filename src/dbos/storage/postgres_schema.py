@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +52,8 @@ _TRIGGER_EXISTS = b"""
         AND t.tgname = 'dbos_notifications_trigger'
 """
 _DATABASE_EXISTS = b"SELECT 1 FROM pg_catalog.pg_database WHERE datname = %(name)s"
+
+_PLACEHOLDER = re.compile(r"\{schema(?:_in_literal)?\}")
 
 _logger = logging.getLogger("dbos")
 
@@ -184,8 +187,9 @@ class PostgresSchema:
 
     def _run_script(self, connection: Connection, name: str) -> None:
         quoted = quote_identifier(self.name)
-        text = script("postgres", name).replace("{schema_in_literal}", quoted.replace("'", "''"))
-        self._run(connection, text.replace("{schema}", quoted))
+        spellings = {"{schema}": quoted, "{schema_in_literal}": quoted.replace("'", "''")}
+        text = _PLACEHOLDER.sub(lambda match: spellings[match[0]], script("postgres", name))
+        self._run(connection, text)
 
     def _run(self, connection: Connection, text: str) -> psycopg.Cursor[tuple[Any, ...]]:
         """Execute text without parameters, which may hold several statements."""
