@@ -197,7 +197,7 @@ def test_a_later_level_of_ours_is_opened_as_it_is(database: AnyDatabase) -> None
     assert levels(database) == (108, 7, 2)
 
 
-@pytest.mark.parametrize("name", ["queues", "perdure_executors", "dbos_migrations"])
+@pytest.mark.parametrize("name", ["queues", "Queues", "perdure_executors", "dbos_migrations"])
 def test_a_table_of_the_users_under_our_name_is_named_and_nothing_changes(
     empty_database: AnyDatabase, database_url: str, name: str
 ) -> None:
@@ -209,12 +209,14 @@ def test_a_table_of_the_users_under_our_name_is_named_and_nothing_changes(
     )
 
     for attempt in (empty_database.migrate, empty_database.verify):
-        with pytest.raises(DBOSInitializationError, match=f"table '{name}' that is not ours"):
+        with pytest.raises(
+            DBOSInitializationError, match=f"table '{name.lower()}' that is not ours"
+        ):
             attempt()
 
-    assert tables_of(empty_database, database_url) == {name}
+    assert {table.lower() for table in tables_of(empty_database, database_url)} == {name.lower()}
     with empty_database.read() as tx:
-        assert tx.all(Statement(f"SELECT mine FROM {{{name}}}")) == [("kept",)]
+        assert tx.all(Statement(f"SELECT mine FROM {{{name.lower()}}}")) == [("kept",)]
 
 
 def test_other_tables_of_the_users_are_no_obstacle(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import time
 from collections.abc import Callable
-
 from contextlib import suppress
 from typing import Any
 
@@ -43,7 +42,9 @@ from dbos.telemetry import log
 
 
 class Instance:
-    """What the facade holds between construction and `destroy`: settings, and an engine once launched."""
+    """What the facade holds between construction and `destroy`: settings, and an engine once
+    launched.
+    """
 
     def __init__(self, settings: Settings, facade: object) -> None:
         self.settings = settings
@@ -70,7 +71,9 @@ class RunLauncher:
 
 
 async def _background(rt: Runtime, run: Execution) -> None:
-    """A background run, whose outcome is in the database: what goes wrong beyond it is reported here."""
+    """A background run, whose outcome is in the database: what goes wrong beyond it is reported
+    here.
+    """
     try:
         await execute(rt, run)
     except Closed:
@@ -106,7 +109,9 @@ class LaunchedEngine:
         self._lease = LeaseKeeper(self._committer, self._hub, self._executor_row)
         self.engine = Engine(
             settings=settings,
-            identity=Identity(new_id(), settings.executor_id, application_version(settings, registry)),
+            identity=Identity(
+                new_id(), settings.executor_id, application_version(settings, registry)
+            ),
             registry=registry,
             codec=Codec(_serializer(settings)),
             hub=self._hub,
@@ -124,7 +129,7 @@ class LaunchedEngine:
         self._started: list[Service] = []
 
     def launch(self) -> None:
-        """Prepare the database, take the lease, start the services. Undone completely if it fails."""
+        """Prepare the database, take the lease, start the services; undone if it fails."""
         try:
             self._prepare_database()
             self._loops.adopt_running_loop()
@@ -155,7 +160,9 @@ class LaunchedEngine:
         self._close_connections()
 
     def abandon(self) -> None:
-        """Stop as a killed process does: the lease is not given back, and nothing more is recorded."""
+        """Stop as a killed process does: the lease is not given back, and nothing more is
+        recorded.
+        """
         for service in (self._dispatcher, self._failover, self._lease):
             service.stop()
         self._stop_runs()
@@ -292,5 +299,3 @@ def _package_version() -> str:
         return importlib.metadata.version("perdure")
     except importlib.metadata.PackageNotFoundError:
         return "unknown"
-
-

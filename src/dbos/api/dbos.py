@@ -85,7 +85,10 @@ class DBOS:
     @overload
     @staticmethod
     def run_step(
-        dbos_step_options: StepOptions | None, func: Callable[P, R], *args: P.args, **kwargs: P.kwargs
+        dbos_step_options: StepOptions | None,
+        func: Callable[P, R],
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> R: ...
 
     @staticmethod
@@ -119,7 +122,10 @@ class DBOS:
     @overload
     @staticmethod
     def run_step_async(
-        dbos_step_options: StepOptions | None, func: Callable[P, R], *args: P.args, **kwargs: P.kwargs
+        dbos_step_options: StepOptions | None,
+        func: Callable[P, R],
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> Coroutine[Any, Any, R]: ...
 
     @staticmethod
@@ -173,8 +179,10 @@ class DBOS:
 
         Args:
             workflow_id: the workflow's id.
-            existing_workflow: look whether it exists, one recorded step in workflow code; with False the
-                handle is made without a look, and its `get_result` waits for the workflow to appear.
+            existing_workflow: look whether it exists, one recorded step in workflow code; with
+            False the
+                handle is made without a look, and its `get_result` waits for the workflow to
+                appear.
 
         Raises:
             DBOSNonExistentWorkflowError: there is no such workflow.

@@ -24,7 +24,9 @@ from dbos.serialization.codec import WorkflowSerializationFormat
 P = ParamSpec("P")
 R = TypeVar("R")
 
-ArgumentsValidator = Callable[[tuple[Any, ...], dict[str, Any]], tuple[tuple[Any, ...], dict[str, Any]]]
+ArgumentsValidator = Callable[
+    [tuple[Any, ...], dict[str, Any]], tuple[tuple[Any, ...], dict[str, Any]]
+]
 
 REGISTRATION = "__dbos_registration__"
 
@@ -32,17 +34,17 @@ REGISTRATION = "__dbos_registration__"
 class AsyncFunction:
     """A plain callable that returns a coroutine and passes for the coroutine function it wraps.
 
-    `inspect.iscoroutinefunction` looks at the code, the defaults and the name of what it is given, so
-    the wrapper shows those of the original. It is no `async def`, because step ids are taken when the
-    call is made and not when the coroutine first runs.
+    `inspect.iscoroutinefunction` looks at the code, the defaults and the name of what it is given,
+    so the wrapper shows those of the original. It is no `async def`, because step ids are taken
+    when the call is made and not when the coroutine first runs.
     """
 
     def __init__(self, original: Callable[..., Any], call: Callable[..., Any]) -> None:
         functools.update_wrapper(self, original)
         self._call = call
         self.__code__ = original.__code__
-        self.__defaults__ = original.__defaults__  # type: ignore[attr-defined]
-        self.__kwdefaults__ = original.__kwdefaults__  # type: ignore[attr-defined]
+        self.__defaults__ = original.__defaults__
+        self.__kwdefaults__ = original.__kwdefaults__
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._call(*args, **kwargs)
@@ -61,14 +63,15 @@ def workflow(
     """Make a function a durable workflow.
 
     Every call, start or enqueue is recorded before the body runs; so is its outcome before it is
-    returned. When the process dies, the workflow goes on from its last recorded step, in any process
-    that may run it.
+    returned. When the process dies, the workflow goes on from its last recorded step, in any
+    process that may run it.
 
     Args:
-        name: registered name; default: the function's qualified name. Stored, so renaming breaks replay.
-        max_recovery_attempts: how often it is recovered before it is dead-lettered; None: without limit.
-        serialization_type: format of its inputs, result, events, messages and streams.
-        validate_args: `(args, kwargs) -> (args, kwargs)`, run when a queued or recovered run begins.
+        name: registered name; default: the function's qualified name. Stored, so renaming breaks
+        replay. max_recovery_attempts: how often it is recovered before it is dead-lettered; None:
+        without limit. serialization_type: format of its inputs, result, events, messages and
+        streams. validate_args: `(args, kwargs) -> (args, kwargs)`, run when a queued or recovered
+        run begins.
 
     Raises:
         DBOSConflictingRegistrationError: the name belongs to a step or transaction.
@@ -89,7 +92,9 @@ def workflow(
         def run(*args: Any, **kwargs: Any) -> Any:
             __tracebackhide__ = True
             engine = _engine_around(registration.name)
-            start = place_start(registration, Call(function, args, kwargs, registration.is_async), step_ids=2)
+            start = place_start(
+                registration, Call(function, args, kwargs, registration.is_async), step_ids=2
+            )
             if registration.is_async:
                 return call_workflow(engine.aio, start)
             return drive(call_workflow(engine.blocking, start))
@@ -118,10 +123,11 @@ def step(
     Args:
         name: recorded name; default: the function's qualified name.
         retries_allowed: attempt up to `max_attempts` times in all.
-        interval_seconds: wait after the first failed attempt, multiplied by `backoff_rate` after each
+        interval_seconds: wait after the first failed attempt, multiplied by `backoff_rate` after
+        each
             further one, at most 3600 s.
-        should_retry: asked after each failure; False gives up with that error. Async for async steps.
-        preemptible: async steps only: stop the step when its workflow is cancelled.
+        should_retry: asked after each failure; False gives up with that error. Async for async
+        steps. preemptible: async steps only: stop the step when its workflow is cancelled.
         timeout_seconds: async steps only: limit of one attempt.
 
     Raises:
@@ -151,7 +157,9 @@ def step(
             if run is None:
                 return function(*args, **kwargs)
             refuse_async_predicate(policy, registration.name, registration.is_async)
-            call = place_call(registration.name, Call(function, args, kwargs, registration.is_async), policy)
+            call = place_call(
+                registration.name, Call(function, args, kwargs, registration.is_async), policy
+            )
             if registration.is_async:
                 return run_step(run.engine.aio, call)
             return drive(run_step(run.engine.blocking, call))
@@ -186,7 +194,9 @@ def refuse_async_only(policy: StepPolicy, is_async: bool) -> None:
         ("timeout_seconds", policy.timeout_s is not None),
     ):
         if value and not is_async:
-            raise DBOSException(f"{option} is only supported for async steps: make it an `async def`.")
+            raise DBOSException(
+                f"{option} is only supported for async steps: make it an `async def`."
+            )
 
 
 def refuse_async_predicate(policy: StepPolicy, name: str, is_async: bool) -> None:

@@ -11,7 +11,7 @@ from dbos.api.twins import refuse_under_a_loop
 from dbos.engine.engine import Runtime
 from dbos.engine.execution import Execution
 from dbos.engine.site import Site, here, refuse_in_transaction
-from dbos.engine.starts import GET_RESULT, await_background, recorded_result
+from dbos.engine.starts import GET_RESULT, Awaited, await_background, recorded_result
 from dbos.models import WorkflowStatus
 from dbos.ops.results import existing_status
 from dbos.runtime.drive import drive
@@ -21,7 +21,7 @@ R = TypeVar("R")
 
 
 class WorkflowHandle(Protocol[R_co]):
-    """A workflow that was started, or looked up. Handles are not serializable: pass `workflow_id`."""
+    """A workflow that was started or looked up. Not serializable: pass its `workflow_id`."""
 
     @property
     def workflow_id(self) -> str:
@@ -136,7 +136,6 @@ async def _result(
     __tracebackhide__ = True
     refuse_in_transaction(site, GET_RESULT)
     if site.run is not None:
-        return await recorded_result(
-            rt, site.run, site.step_id, workflow_id, mine, recheck_s=recheck_s
-        )
+        awaited = Awaited(workflow_id, mine, recheck_s=recheck_s)
+        return await recorded_result(rt, site.run, site.step_id, awaited)
     return await await_background(rt, workflow_id, mine, recheck_s)

@@ -28,11 +28,11 @@ def launch() -> None:
     """Open the database, bring its schema up to date, and start what runs in the background.
 
     When this returns, workflows can be called, and those that a dead process left behind are being
-    recovered. Processes that launch at the same instant on an empty database all succeed. If an event
-    loop runs in the calling thread, it becomes the main loop for background async workflows.
+    recovered. Processes that launch at the same instant on an empty database all succeed. If an
+    event loop runs in the calling thread, it becomes the main loop for background async workflows.
 
-    Without an instance, or when launched already: a warning, and no effect. A failed launch is undone
-    completely and may be tried again.
+    Without an instance, or when launched already: a warning, and no effect. A failed launch is
+    undone completely and may be tried again.
 
     Raises:
         DBOSDatabaseError: the database cannot be reached, or refuses us.
@@ -58,8 +58,9 @@ def launch() -> None:
 def destroy(*, destroy_registry: bool = False, workflow_completion_timeout_sec: int = 0) -> None:
     """Stop everything, give the lease back and forget the instance. Safe twice and without one.
 
-    Runs that are still unfinished can be claimed by other processes at once, or by this one after its
-    next launch. A thread that is still inside a step goes on with that code, but records nothing more.
+    Runs that are still unfinished can be claimed by other processes at once, or by this one after
+    its next launch. A thread that is still inside a step goes on with that code, but records
+    nothing more.
 
     Args:
         destroy_registry: also forget all decorated functions.
@@ -92,7 +93,8 @@ def reset_system_database(
     instance = SLOT.instance
     if instance is not None and instance.engine is not None:
         raise DBOSUsageError(
-            "DBOS.reset_system_database() was called after DBOS.launch(): call DBOS.destroy() first."
+            "DBOS.reset_system_database() was called after DBOS.launch(): "
+            "call DBOS.destroy() first."
         )
     if system_database_url is not None:
         address = parse_database_url(system_database_url, "system_database_url")
@@ -106,7 +108,7 @@ def reset_system_database(
 
 
 def application_version() -> str:
-    """The version of this build; "" before launch unless the configuration or environment sets it."""
+    """The version of this build; "" before launch unless the configuration sets it."""
     instance = SLOT.instance
     if instance is None:
         return Environment.read().application_version or ""

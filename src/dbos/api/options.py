@@ -32,8 +32,8 @@ class _OptionBlock:
 class SetWorkflowID(_OptionBlock):
     """Give the first workflow that is started in the block this id.
 
-    The same id means the same execution: if it exists, its outcome is returned and nothing runs again.
-    Later workflows of the block get fresh ids. An id that was not used ends with the block.
+    The same id means the same execution: if it exists, its outcome is returned and nothing runs
+    again. Later workflows of the block get fresh ids. An id that was not used ends with the block.
 
     Args:
         wfid: not empty, at most 1,000 characters.
@@ -61,8 +61,8 @@ class SetWorkflowID(_OptionBlock):
 class SetWorkflowTimeout(_OptionBlock):
     """Give every workflow that is called, started or enqueued in the block a timeout.
 
-    At its deadline, which is durable and counted by the database's clock, the workflow is cancelled.
-    Children inherit the deadline. None clears an inherited timeout and deadline.
+    At its deadline, which is durable and counted by the database's clock, the workflow is
+    cancelled. Children inherit the deadline. None clears an inherited timeout and deadline.
 
     Args:
         workflow_timeout_sec: seconds, greater than 0.
@@ -83,7 +83,7 @@ class SetWorkflowTimeout(_OptionBlock):
 
 
 class SetWorkflowAttributes(_OptionBlock):
-    """Attach attributes to every workflow that is started in the block; children do not inherit them.
+    """Attach attributes to every workflow started in the block; children do not inherit them.
 
     Args:
         attributes: a JSON-serializable dict, or None for none.

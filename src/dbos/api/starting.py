@@ -1,4 +1,6 @@
-"""Starting a function in the background, and running one as a step: what the facade's starts share."""
+"""Starting a function in the background, and running one as a step: what the facade's starts
+share.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ from dbos.runtime.drive import drive
 from dbos.runtime.loops import running_loop
 
 
-def start(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> SyncHandle[Any]:
+def start(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> SyncHandle[Any]:
     """Start a decorated function in the background; durable when this returns."""
     engine = around("Executor")
     call = _start_call(function, args, kwargs)
@@ -85,8 +89,8 @@ def run_function_as_step_async(
     engine = around()
     if running_loop() is None:
         raise DBOSEventLoopError(
-            "`run_step_async()` was called while no event loop is running: call it from a coroutine, "
-            "or use `run_step()`."
+            "`run_step_async()` was called while no event loop is running: call it from a "
+            "coroutine, or use `run_step()`."
         )
     name, call, policy = _step_call(options or {}, function, args, kwargs)
     return run_step(engine.aio, place_call(name, call, policy))
@@ -104,7 +108,11 @@ def _step_call(
         plain, is_async = function, inspect.iscoroutinefunction(function)
         default_name: str = getattr(function, "__qualname__", type(function).__name__)
     else:
-        plain, is_async, default_name = registration.function, registration.is_async, registration.name
+        plain, is_async, default_name = (
+            registration.function,
+            registration.is_async,
+            registration.name,
+        )
     refuse_async_only(policy, is_async)
     given = options.get("name")
     name = validation.step_name(default_name if given is None else given)

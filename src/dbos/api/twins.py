@@ -1,7 +1,8 @@
 """The two shells of a verb: `blocking(verb)` and `awaitable(verb)`, with the verb's own signature.
 
-Both take the step ids and the ambient options when the call is made. An awaitable twin is therefore a
-plain callable that returns a coroutine: what `gather` or a task group does with it later changes no id.
+Both take the step ids and the ambient options when the call is made. An awaitable twin is
+therefore a plain callable that returns a coroutine: what `gather` or a task group does with it
+later changes no id.
 """
 
 from __future__ import annotations
@@ -76,7 +77,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _dressed(call: F, verb: Verb[Any, Any], name: str) -> F:
-    """Give a twin the name, documentation and signature of its verb, less what the engine supplies."""
+    """Give a twin the name, documentation and signature of its verb, less what the engine
+    supplies.
+    """
     signature = inspect.signature(verb.run)
     own = list(signature.parameters.values())[2:]
     call.__name__ = name

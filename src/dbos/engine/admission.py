@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class StartCall:
-    """A call that starts a run, as it was made: ids and ambient options were taken at that moment."""
+    """A call that starts a run, as it was made: its ids and ambient options are fixed."""
 
     target: Registration
     call: Call
@@ -76,7 +76,9 @@ def workflow_id(engine: Engine, start: StartCall) -> str:
 
 
 def timeouts(start: StartCall, now_ms: int) -> tuple[int | None, int | None]:
-    """Timeout and deadline: an explicit timeout counts from now, else the parent's deadline is inherited."""
+    """Timeout and deadline: an explicit timeout counts from now, else the parent's deadline is
+    inherited.
+    """
     explicit = start.scope.options.timeout
     if explicit is None:
         return None, start.parent.deadline_ms if start.parent else None
@@ -108,12 +110,13 @@ def is_ours(run: NewRun, admitted: Admitted) -> bool:
 def check_same_target(run: NewRun, admitted: Admitted) -> None:
     """An id may be used again only for the same function, class and instance."""
     known = (admitted.name, admitted.class_name, admitted.config_name)
-    if known != (run.name, run.class_name, run.config_name):
+    asked = (run.name, run.class_name, run.config_name)
+    if known != asked:
         raise DBOSConflictingWorkflowError(
             run.workflow_uuid,
             f"Workflow {run.workflow_uuid} already exists with a different function, class or "
-            f"instance: it runs {_target(known)}, and {_target((run.name, run.class_name, run.config_name))} "
-            "was asked for. Use another workflow ID.",
+            f"instance: it runs {_target(known)}, and {_target(asked)} was asked for. "
+            "Use another workflow ID.",
         )
     if admitted.queue_name != run.queue_name:
         log.other_queue(run.workflow_uuid, admitted.queue_name, run.queue_name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from dbos.engine.context import NO_OPTIONS, Authentication, Scope, entered
@@ -26,54 +27,28 @@ if TYPE_CHECKING:
 STOPPED = (DBOSWorkflowCancelledError, DBOSWorkflowConflictIDError)
 
 
+@dataclass(slots=True, eq=False)
 class Execution:
     """One attempt of a run that this process has claimed. Lives in memory only."""
 
-    __slots__ = (
-        "authentication",
-        "call",
-        "claim",
-        "completion",
-        "deadline_ms",
-        "engine",
-        "format",
-        "in_flight",
-        "is_background",
-        "is_over",
-        "name",
-        "next_step_id",
-        "replay",
-        "stop",
-        "workflow_id",
-    )
-
-    def __init__(
-        self,
-        engine: Engine,
-        workflow_id: str,
-        name: str,
-        claim: str,
-        call: Call,
-        *,
-        format: str,
-        authentication: Authentication,
-        deadline_ms: int | None = None,
-    ) -> None:
-        self.engine = engine
-        self.workflow_id = workflow_id
-        self.name = name
-        self.claim = claim
-        self.call = call
-        self.format = format
-        self.authentication = authentication
-        self.deadline_ms = deadline_ms
-        self.replay = Replay()
-        self.next_step_id = 1
-        self.in_flight = 0
-        self.is_background = False
-        self.is_over = False
-        self.stop: Literal["cancelled", "lost"] | None = None
-        self.completion: Outcome | None = None
+    engine: Engine
+    workflow_id: str
+    name: str
+    claim: str
+    call: Call
+    format: str
+    """The format of the run's inputs, and so of its output and error."""
+    authentication: Authentication
+    deadline_ms: int | None = None
+    replay: Replay = field(default_factory=Replay)
+    is_background: bool = False
+    next_step_id: int = 1
+    in_flight: int = 0
+    """Operations under way: more than one only in tasks of an async run."""
+    is_over: bool = False
+    stop: Literal["cancelled", "lost"] | None = None
+    completion: Outcome | None = None
+    """The outcome, once it is recorded as this attempt's own."""
 
     def take_step_ids(self, count: int) -> int:
         """Reserve consecutive step ids; the first of them."""
@@ -101,7 +76,9 @@ class Execution:
 
 
 async def execute(rt: Runtime, run: Execution) -> Any:
-    """Run a claimed run's body and record its outcome. Returns or raises what the caller shall see."""
+    """Run a claimed run's body and record its outcome. Returns or raises what the caller shall
+    see.
+    """
     __tracebackhide__ = True
     engine = rt.engine
     engine.running[run.workflow_id] = run
@@ -146,10 +123,14 @@ def _interrupted(rt: Runtime, run: Execution, error: BaseException) -> Outcome:
 
 
 def hand_back(rt: Runtime, run: Execution) -> None:
-    """Leave the run PENDING: others may take it when this process ends, or a lease period from now."""
+    """Leave the run PENDING: others may take it when this process ends, or a lease period from
+    now.
+    """
     engine = rt.engine
     run.stop = "lost"
-    row = HandBack(run.workflow_id, run.claim, engine.new_token(), round(engine.settings.lease_s * 1000))
+    row = HandBack(
+        run.workflow_id, run.claim, engine.new_token(), round(engine.settings.lease_s * 1000)
+    )
     rt.io.post(workflows.hand_back, row, run.workflow_id)
 
 

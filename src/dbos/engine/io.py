@@ -1,8 +1,10 @@
 """The outside world as the core sees it: one protocol, three drivers.
 
-Every operation of the engine is an `async def` that touches the world through an `Io` and nothing else.
+Every operation of the engine is an `async def` that touches the world through an `Io` and nothing
+else.
 
-- Under the blocking driver an operation never suspends: each `Io` call does its work on the caller's
+- Under the blocking driver an operation never suspends: each `Io` call does its work on the
+  caller's
   thread and returns, so `runtime.drive` can run the coroutine with a single `send`.
 - Under the asyncio driver the same coroutine suspends in the caller's task.
 - Under the simulating driver every `Io` call is an effect that a scheduler orders, delays or kills.
@@ -118,5 +120,3 @@ class TimeLimit(Exception):
 
 class Preempted(BaseException):
     """User code was stopped by the bell given to `call_within`. Never seen by users."""
-
-

@@ -34,7 +34,8 @@ class Registration:
     options: Any = None
     """The step's policy; None for a workflow."""
     body: Callable[..., Any] = field(init=False)
-    """What a run of it calls: a workflow's own function; for a step its wrapper, which records it."""
+    """What a run of it calls: a workflow's own function; for a step its wrapper, which records it.
+    """
 
     def __post_init__(self) -> None:
         self.body = self.function
@@ -79,14 +80,14 @@ class Registry:
         self._hashes.clear()
 
     def code_hash(self, registration: Registration) -> str | None:
-        """Hash of the function's own source text (contract, core 6.4); None if it is not readable."""
+        """Hash of the function's own source (contract, core 6.4); None if it is not readable."""
         function = registration.function
         if function not in self._hashes:
             self._hashes[function] = source_hash(function)
         return self._hashes[function]
 
     def computed_version(self, app_name: str, package_version: str) -> str | None:
-        """The application version of this code (contract, core 1.5); None without readable source."""
+        """The application version of this code (contract, core 1.5); None without source."""
         parts = [app_name, package_version]
         for registration in sorted(self._by_name.values(), key=lambda known: known.name):
             if registration.kind == "workflow":
@@ -100,7 +101,9 @@ class Registry:
 
 
 def source_hash(function: Callable[..., Any]) -> str | None:
-    """32 hex digits over the text of a function, without comments, blank lines and outer indentation."""
+    """32 hex digits over the text of a function, without comments, blank lines and outer
+    indentation.
+    """
     try:
         text = textwrap.dedent(inspect.getsource(inspect.unwrap(function)))
         normal = "\n".join(_meaningful_lines(text))

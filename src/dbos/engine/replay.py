@@ -1,17 +1,19 @@
 """A run's history in memory, and the order in which outcomes reach its tasks.
 
-Theory of operation. The recorded operations of a run are loaded once per attempt; a first attempt loads
-nothing. An operation finds its record by step id, without a query.
+Theory of operation. The recorded operations of a run are loaded once per attempt; a first attempt
+loads nothing. An operation finds its record by step id, without a query.
 
-Step ids are handed out when calls are made, so in a run with several asyncio tasks they depend on which
-task continues first after each outcome. Two rules make every replay continue in the same order:
+Step ids are handed out when calls are made, so in a run with several asyncio tasks they depend on
+which task continues first after each outcome. Two rules make every replay continue in the same
+order:
 
 1. Outcomes are delivered one at a time, in the order of their records (`record_order`).
-2. Between two deliveries every task that can run does so first (`Io.settle`), so all that follows from
+2. Between two deliveries every task that can run does so first (`Io.settle`), so all that follows
    one outcome has happened before the next one is seen.
 
-Both rules hold in the first attempt as in a replay. A run with a single operation under way has nothing
-to order and skips them in its first attempt; the blocking driver has no tasks and never needs them.
+Both rules hold in the first attempt as in a replay. A run with a single operation under way has
+nothing to order and skips them in its first attempt; the blocking driver has no tasks and never
+needs them.
 """
 
 from __future__ import annotations
@@ -22,8 +24,9 @@ from dbos.engine.io import Io, Signal
 from dbos.storage.rows import RecordedStep
 from dbos.telemetry import log
 
-# A deterministic workflow asks for every recorded operation in time. One that does not must not hang:
-# after this long without a delivery the order is given up, and a changed step id is then reported.
+# A deterministic workflow asks for every recorded operation in time. One that does not must not
+# hang: after this long without a delivery the order is given up, and a changed step id is then
+# reported.
 PATIENCE_S = 5.0
 
 UNORDERED = "DBOS.sleep"

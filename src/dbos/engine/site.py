@@ -37,7 +37,12 @@ def here(step_ids: int) -> Site:
 
 
 async def recorded_operation(
-    rt: Runtime, site: Site, name: str, action: Callable[[], Awaitable[R]], *, child: str | None = None
+    rt: Runtime,
+    site: Site,
+    name: str,
+    action: Callable[[], Awaitable[R]],
+    *,
+    child: str | None = None,
 ) -> R:
     """In workflow code return the recorded answer, or act and record it; elsewhere just act.
 

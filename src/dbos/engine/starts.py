@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dbos.engine import admission
@@ -82,7 +83,9 @@ async def start_workflow(
     return workflow_id, mine
 
 
-async def await_background(rt: Runtime, workflow_id: str, mine: Execution | None, recheck_s: float) -> Any:
+async def await_background(
+    rt: Runtime, workflow_id: str, mine: Execution | None, recheck_s: float
+) -> Any:
     """The result behind a handle, outside workflow code."""
     __tracebackhide__ = True
     if mine is not None:
@@ -108,20 +111,25 @@ async def _call_child(rt: Runtime, start: StartCall, parent: Execution) -> Any:
     """A direct child: its launch takes the first step id, its result the second."""
     __tracebackhide__ = True
     workflow_id, mine = await _launch_child(rt, start, parent)
-    return await recorded_result(rt, parent, start.step_id + 1, workflow_id, mine, own_thread=True)
+    awaited = Awaited(workflow_id, mine, runs_here=True)
+    return await recorded_result(rt, parent, start.step_id + 1, awaited)
 
 
-async def recorded_result(
-    rt: Runtime,
-    parent: Execution,
-    step_id: int,
-    workflow_id: str,
-    mine: Execution | None = None,
-    *,
-    own_thread: bool = False,
-    of_handle: bool = True,
-    recheck_s: float = RECHECK_S,
-) -> Any:
+@dataclass(frozen=True, slots=True)
+class Awaited:
+    """A run whose result is wanted in workflow code."""
+
+    workflow_id: str
+    mine: Execution | None = None
+    """The execution, if this process started it."""
+    runs_here: bool = False
+    """Whether the caller's own thread or task is to run it."""
+    by_handle: bool = True
+    """Whether the record names the run as a child."""
+    recheck_s: float = RECHECK_S
+
+
+async def recorded_result(rt: Runtime, parent: Execution, step_id: int, awaited: Awaited) -> Any:
     """A run's result in workflow code: replayed from the record, or awaited and recorded."""
     __tracebackhide__ = True
     await parent.ensure_alive(rt)
@@ -130,21 +138,21 @@ async def recorded_result(
     try:
         if known is not None:
             return await replayed(rt, parent, known)
-        child = workflow_id if of_handle else None
+        child = awaited.workflow_id if awaited.by_handle else None
         operation = Operation(step_id, GET_RESULT, rt.io.now_ms(), child)
-        outcome = await _result_of(rt, workflow_id, mine, own_thread, recheck_s)
+        outcome = await _result_of(rt, awaited)
         return (await record(rt, parent, operation, outcome)).resolve()
     finally:
         parent.in_flight -= 1
 
 
-async def _result_of(
-    rt: Runtime, workflow_id: str, mine: Execution | None, own_thread: bool, recheck_s: float
-) -> Outcome:
+async def _result_of(rt: Runtime, awaited: Awaited) -> Outcome:
     try:
-        if mine is not None and own_thread:
-            return Success(await execute(rt, mine))
-        return Success(await await_background(rt, workflow_id, mine, recheck_s))
+        if awaited.mine is not None and awaited.runs_here:
+            return Success(await execute(rt, awaited.mine))
+        return Success(
+            await await_background(rt, awaited.workflow_id, awaited.mine, awaited.recheck_s)
+        )
     except Exception as error:
         return Failure(error)
 
@@ -165,7 +173,9 @@ async def _launch_child(
         run = admission.build(rt.engine, start, started_at)
         operation = Operation(start.step_id, name, started_at, run.workflow_uuid)
         launch = ChildLaunch(run, step_row(rt, parent, operation, output=None, error=None))
-        launched = await commit_in_order(rt, parent, workflows.launch_child, launch, _launch_verdict)
+        launched = await commit_in_order(
+            rt, parent, workflows.launch_child, launch, _launch_verdict
+        )
         assert launched.admitted is not None
         return run.workflow_uuid, _admitted_execution(rt, start, run, launched.admitted)
     finally:

@@ -1,4 +1,6 @@
-"""The checkpoint path: a step's record is returned, or its body runs and is recorded before it returns."""
+"""The checkpoint path: a step's record is returned, or its body runs and is recorded before it
+returns.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +74,9 @@ def place_call(name: str, call: Call, policy: StepPolicy) -> StepCall:
 
 
 async def run_step(rt: Runtime, step: StepCall) -> Any:
-    """Return the recorded outcome of a step, or run and record it. Outside workflow code: a plain call."""
+    """Return the recorded outcome of a step, or run and record it. Outside workflow code: a plain
+    call.
+    """
     __tracebackhide__ = True
     run = step.run
     if run is None:
@@ -87,7 +91,9 @@ async def run_step(rt: Runtime, step: StepCall) -> Any:
         log.running_step(step.name)
         started_at = rt.io.now_ms()
         outcome = await _attempt(rt, run, step)
-        return (await record(rt, run, Operation(step.step_id, step.name, started_at), outcome)).resolve()
+        return (
+            await record(rt, run, Operation(step.step_id, step.name, started_at), outcome)
+        ).resolve()
     finally:
         run.in_flight -= 1
 
@@ -103,7 +109,9 @@ class Operation:
 
 
 def recorded_step(run: Execution, step_id: int, name: str) -> RecordedStep | None:
-    """The record at this step id; a record of another name means that the workflow is not deterministic."""
+    """The record at this step id; a record of another name means that the workflow is not
+    deterministic.
+    """
     recorded = run.replay.steps.get(step_id)
     if recorded is not None and recorded.name != name:
         raise DBOSUnexpectedStepError(run.workflow_id, step_id, name, recorded.name)
@@ -169,7 +177,7 @@ def step_row(
 def sleep_row(
     rt: Runtime, run: Execution, step_id: int, started_at_ms: int, wake_at_ms: int
 ) -> StepRow:
-    """The row of a durable deadline: its output and its completion time are the planned wake time."""
+    """The row of a durable deadline: its output and completion time are the wake time."""
     codec = rt.engine.codec
     return StepRow(
         run.workflow_id,
@@ -190,7 +198,7 @@ def sleep_row(
 async def commit_in_order(
     rt: Runtime, run: Execution, write: Write[A, R], arg: A, verdict_of: Callable[[R], Recorded]
 ) -> R:
-    """Commit a write that records an operation of this run, and wait for its turn to be delivered."""
+    """Commit a write that records an operation, and wait for its turn to be delivered."""
     if not rt.io.cooperative:
         return await commit_owned(rt, run, write, arg, verdict_of)
     place = run.replay.append_place()
@@ -235,7 +243,9 @@ def itself(recorded: Recorded) -> Recorded:
 async def _attempt(rt: Runtime, run: Execution, step: StepCall) -> Outcome:
     """Run the body under its policy. Only an `Exception` is an outcome; all else passes through."""
     if step.policy.is_plain:
-        scope = _step_scope(run, StepScope(step.step_id, "step", StepStatus(step.step_id, None, None)))
+        scope = _step_scope(
+            run, StepScope(step.step_id, "step", StepStatus(step.step_id, None, None))
+        )
         try:
             with entered(scope):
                 return Success(await rt.io.call(step.call))

@@ -1,1 +1,1 @@
-"""One coroutine per public verb, loop-free: the facade and the client are thin shells over these."""
+"""One coroutine per public verb, loop-free: facade and client are thin shells over these."""

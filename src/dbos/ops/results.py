@@ -8,7 +8,7 @@ from dbos import validation
 from dbos.engine.engine import Runtime
 from dbos.engine.results import await_outcome
 from dbos.engine.site import Site, recorded_operation, refuse_in_transaction
-from dbos.engine.starts import GET_RESULT, recorded_result
+from dbos.engine.starts import GET_RESULT, Awaited, recorded_result
 from dbos.errors import DBOSNonExistentWorkflowError
 from dbos.models import WorkflowStatus
 from dbos.ops.statuses import status_from, status_from_record, status_to_record
@@ -22,8 +22,8 @@ GET_STATUS = "DBOS.getStatus"
 async def get_result(rt: Runtime, site: Site, workflow_id: str) -> Any:
     """Wait for a workflow to end, and return its result or raise its error.
 
-    An id without a workflow is waited for. In workflow code the result is recorded: a replay returns the
-    same value, whatever became of the workflow since.
+    An id without a workflow is waited for. In workflow code the result is recorded: a replay
+    returns the same value, whatever became of the workflow since.
 
     Raises:
         DBOSAwaitedWorkflowCancelledError: it was cancelled.
@@ -35,7 +35,7 @@ async def get_result(rt: Runtime, site: Site, workflow_id: str) -> Any:
     refuse_in_transaction(site, GET_RESULT)
     if site.run is None:
         return await await_outcome(rt, workflow_id)
-    return await recorded_result(rt, site.run, site.step_id, workflow_id, of_handle=False)
+    return await recorded_result(rt, site.run, site.step_id, Awaited(workflow_id, by_handle=False))
 
 
 @verb(step_ids=1)

@@ -7,7 +7,7 @@ from dbos.engine.engine import Runtime
 from dbos.engine.execution import Execution
 from dbos.engine.site import Site, only_in_workflow
 from dbos.engine.steps import commit_owned, itself, recorded_step, sleep_row
-from dbos.ops.verb import verb
+from dbos.ops.verb import counted_verb
 from dbos.serialization.codec import Stored
 from dbos.storage import steps
 from dbos.storage.protocol import Topic
@@ -20,12 +20,12 @@ def _step_ids(seconds: float) -> int:
     return 1 if validation.sleep_seconds(seconds) > 0 else 0
 
 
-@verb(step_ids=_step_ids)
+@counted_verb(_step_ids)
 async def sleep(rt: Runtime, site: Site, seconds: float) -> None:
     """Sleep durably in workflow code; a restarted workflow sleeps only the rest.
 
-    The absolute wake time, by the database's clock, is committed before the wait begins. Zero or less
-    returns at once and is not recorded.
+    The absolute wake time, by the database's clock, is committed before the wait begins. Zero or
+    less returns at once and is not recorded.
 
     Args:
         seconds: how long, finite, at most 100 years.
@@ -51,7 +51,8 @@ async def _wake_time(rt: Runtime, run: Execution, step_id: int, seconds: float) 
     if known is not None:
         log.replaying_step(SLEEP)
         where = Stored(run.workflow_id, step_id, "output")
-        return round(rt.engine.codec.load(known.output, known.serialization, where) * 1000)
+        wake_at_s: float = rt.engine.codec.load(known.output, known.serialization, where)
+        return round(wake_at_s * 1000)
     log.running_step(SLEEP)
     started_at_ms = rt.io.now_ms()
     wake_at_ms = started_at_ms + round(seconds * 1000)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -79,7 +79,7 @@ def _attributes(stored: Any) -> dict[str, Any]:
     value = msgspec.json.decode(stored) if isinstance(stored, str | bytes) else stored
     if not isinstance(value, dict):
         raise TypeError("not a JSON object")
-    return value
+    return cast("dict[str, Any]", value)
 
 
 def status_to_record(status: WorkflowStatus | None) -> dict[str, Any] | None:

@@ -1,10 +1,10 @@
-"""What makes a coroutine a public verb: how many step ids it takes, and what its sync twin checks."""
+"""What makes a coroutine a public verb: how many step ids it takes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
 
 from dbos.engine.engine import Runtime
 from dbos.engine.site import Site
@@ -25,10 +25,29 @@ class Verb(Generic[P, R]):
         return self.step_ids if isinstance(self.step_ids, int) else self.step_ids(*args, **kwargs)
 
 
-def verb(
-    *, step_ids: int | Callable[P, int]
+class Declaration(Protocol):
+    """What `verb(...)` returns: it turns a coroutine function into a `Verb`."""
+
+    def __call__(
+        self, run: Callable[Concatenate[Runtime, Site, P], Coroutine[Any, Any, R]], /
+    ) -> Verb[P, R]: ...
+
+
+def verb(*, step_ids: int) -> Declaration:
+    """Declare a public verb that takes a fixed number of step ids."""
+
+    def declare(
+        run: Callable[Concatenate[Runtime, Site, P], Coroutine[Any, Any, R]], /
+    ) -> Verb[P, R]:
+        return Verb(run, step_ids)
+
+    return declare
+
+
+def counted_verb(
+    step_ids: Callable[P, int],
 ) -> Callable[[Callable[Concatenate[Runtime, Site, P], Coroutine[Any, Any, R]]], Verb[P, R]]:
-    """Declare a public verb."""
+    """Declare a public verb whose number of step ids depends on its arguments."""
 
     def declare(
         run: Callable[Concatenate[Runtime, Site, P], Coroutine[Any, Any, R]],

@@ -1,4 +1,6 @@
-"""The asyncio driver: an operation suspends in the caller's task, and no loop ever blocks on a database."""
+"""The asyncio driver: an operation suspends in the caller's task, and no loop ever blocks on a
+database.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,9 @@ from dbos.storage.protocol import Write
 A = TypeVar("A")
 R = TypeVar("R")
 
-# How many turns of the loop follow from one outcome before the next one is delivered (engine/replay).
-# A finished task wakes its awaiter in two turns; eight cover gathers within gathers within task groups.
+# How many turns of the loop follow from one outcome before the next one is delivered
+# (engine/replay). A finished task wakes its awaiter in two turns; eight cover gathers within
+# gathers within task groups.
 SETTLING_TURNS = 8
 
 

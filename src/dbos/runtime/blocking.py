@@ -57,7 +57,9 @@ class BlockingIo:
         rung.acquire()
         if signal.arm(rung.release):
             # A lock takes at most threading.TIMEOUT_MAX seconds; who waits longer looks again.
-            limit = threading.TIMEOUT_MAX if seconds is None else min(seconds, threading.TIMEOUT_MAX)
+            limit = (
+                threading.TIMEOUT_MAX if seconds is None else min(seconds, threading.TIMEOUT_MAX)
+            )
             rung.acquire(timeout=max(0.0, limit))
         return signal.disarm()
 

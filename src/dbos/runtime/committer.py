@@ -1,9 +1,9 @@
 """Group commit: every durable write of an engine goes through here.
 
-Theory of operation. A blocking caller that finds its lane idle commits on its own thread: no hand-off.
-Whoever finds the lane busy queues its write, and so does every asyncio caller; the lane's writer thread
-takes all that is queued and commits it as one transaction. There is no timer: the commit in flight is the
-window in which the next batch gathers.
+Theory of operation. A blocking caller that finds its lane idle commits on its own thread: no hand-
+off. Whoever finds the lane busy queues its write, and so does every asyncio caller; the lane's
+writer thread takes all that is queued and commits it as one transaction. There is no timer: the
+commit in flight is the window in which the next batch gathers.
 
 What must hold:
 
@@ -11,7 +11,8 @@ What must hold:
 - Writes with one lane key are committed, and answered, in the order in which they were handed over.
 - Writes are idempotent, so a batch whose commit is in doubt is applied again.
 - A write that the database refuses fails alone: its batch is taken apart and applied one by one.
-- A thread that commits inline carries its own write alone, so an interrupt in the main thread cannot
+- A thread that commits inline carries its own write alone, so an interrupt in the main thread
+  cannot
   take the writes of others with it.
 """
 
@@ -242,4 +243,3 @@ def _apply_kind(
         ticket.answer = answer
         if write.topics is not None:
             topics.extend(write.topics(ticket.arg, answer))
-

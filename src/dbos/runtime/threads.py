@@ -15,8 +15,8 @@ IDLE_S = 30.0
 class WorkerThreads:
     """Threads that run one job after another. The condition guards the queue and the counts.
 
-    Without a limit a job never waits for a thread: a workflow that waits must not hold up one that could
-    run. With a limit, jobs queue.
+    Without a limit a job never waits for a thread: a workflow that waits must not hold up one that
+    could run. With a limit, jobs queue.
     """
 
     def __init__(self, limit: int | None) -> None:
@@ -54,8 +54,11 @@ class WorkerThreads:
 
     def _add_thread(self) -> None:
         self._started += 1
-        # Daemonic: a process whose main thread has ended must not be kept alive by user code that hangs.
-        thread = threading.Thread(target=self._work, name=f"dbos-worker-{self._started}", daemon=True)
+        # Daemonic: a process whose main thread has ended must not be kept alive by user code that
+        # hangs.
+        thread = threading.Thread(
+            target=self._work, name=f"dbos-worker-{self._started}", daemon=True
+        )
         self._threads.add(thread)
         thread.start()
 
@@ -75,7 +78,7 @@ class WorkerThreads:
             self._idle += 1
             try:
                 while not self._jobs:
-                    if self._is_stopping or not self._condition.wait(IDLE_S) and not self._jobs:
+                    if self._is_stopping or (not self._condition.wait(IDLE_S) and not self._jobs):
                         self._threads.discard(threading.current_thread())
                         return None
                 return self._jobs.popleft()

@@ -1,8 +1,8 @@
-"""Bells and the hub that rings them: how a change that became durable reaches those who wait for it.
+"""Bells and the hub that rings them: how a durable change reaches those who wait for it.
 
-Theory of operation. A waiter leaves a bell at the hub for a topic, looks, waits for the bell, and looks
-again. Whoever makes a change durable publishes its topics after the commit. A bell stays rung until its
-owner clears it, so a change between the look and the wait is not missed.
+Theory of operation. A waiter leaves a bell at the hub for a topic, looks, waits for the bell, and
+looks again. Whoever makes a change durable publishes its topics after the commit. A bell stays
+rung until its owner clears it, so a change between the look and the wait is not missed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from dbos.storage.protocol import Topic
 
 
 class Bell:
-    """A signal that one waiter waits for. Its lock guards the two fields, and is never held while waking."""
+    """A signal that one waiter waits for. Its lock guards the two fields, and is never held while
+    waking.
+    """
 
     __slots__ = ("_is_rung", "_lock", "_wake")
 

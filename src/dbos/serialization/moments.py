@@ -35,7 +35,7 @@ def _write_time(writer: TreeWriter, value: time) -> Tree:
 
 def _write_moment(writer: TreeWriter, tag: str, value: datetime | time) -> Tree:
     zone = value.tzinfo
-    in_text = zone is None or (type(zone) is timezone and _given_name(zone) is None)
+    in_text = zone is None or (type(zone) is timezone and _is_told_by_its_offset(zone))
     node: dict[str, Tree] = {tag: (value if in_text else value.replace(tzinfo=None)).isoformat()}
     if value.fold:
         node["fold"] = 1
@@ -84,6 +84,11 @@ def _write_timedelta(_writer: TreeWriter, value: timedelta) -> Tree:
 
 def _read_timedelta(_reader: TreeReader, tree: dict[str, Tree]) -> timedelta:
     return timedelta(*integers(tree["$timedelta"], 3))
+
+
+def _is_told_by_its_offset(zone: timezone) -> bool:
+    # The parser of the standard library takes an offset of less than a second for UTC.
+    return _given_name(zone) is None and zone.utcoffset(None).microseconds == 0
 
 
 def _given_name(zone: timezone) -> str | None:

@@ -145,7 +145,11 @@ def _dataclass_fields(cls: type) -> tuple[str, ...]:
 
 def _is_attrs(cls: type) -> bool:
     fields = attribute(cls, "__attrs_attrs__")
-    return fields is not None and tuple in class_order(type(fields)) and builtin_ancestor(cls) is object
+    return (
+        fields is not None
+        and tuple in class_order(type(fields))
+        and builtin_ancestor(cls) is object
+    )
 
 
 def _attrs_fields(cls: type) -> tuple[str, ...]:

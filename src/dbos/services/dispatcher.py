@@ -102,7 +102,7 @@ class Dispatcher(Service):
             args, kwargs = validate(args, kwargs)
         elif run.serialization == DBOSPortableJSONSerializer().name():
             args, kwargs = coerce_portable_arguments(target.function, args, kwargs)
-        execution = Execution(
+        return Execution(
             self._engine,
             run.workflow_id,
             run.name,
@@ -111,10 +111,9 @@ class Dispatcher(Service):
             format=run.serialization or codec.native,
             authentication=_authentication(run),
             deadline_ms=run.deadline_ms,
+            replay=Replay(history),
+            is_background=True,
         )
-        execution.replay = Replay(history)
-        execution.is_background = True
-        return execution
 
     def _dead_letter(self, run: ClaimedRun, limit: int) -> None:
         error = MaxRecoveryAttemptsExceededError(run.workflow_id, limit)

@@ -21,7 +21,8 @@ class Failover(Service):
     """Looks for incarnations that ended, and takes over what they own.
 
     A peer on this host whose process is gone is found within a second, without a query: its pid is
-    looked up in the system. Any other peer is dead when its lease has expired by the database's clock.
+    looked up in the system. Any other peer is dead when its lease has expired by the database's
+    clock.
     """
 
     name = "failover"
@@ -49,7 +50,7 @@ class Failover(Service):
         return LOOK_AT_PIDS_S
 
     def recover_all(self) -> int:
-        """Look at all peers, and take over everything that has no live owner; the number of runs."""
+        """Look at all peers and take over what has no live owner; the number of runs."""
         self._peers = self._reader.run(executors.peers)
         dead = [peer.incarnation_id for peer in self._peers if self._is_dead(peer)]
         for incarnation_id in dead:

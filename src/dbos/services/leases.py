@@ -1,8 +1,9 @@
 """The lease of this incarnation: renewed by the database's clock, trusted by our own.
 
-Theory of operation. Each renewal writes `now + lease` by the database's clock. We trust the lease for as
-long from the moment before the renewal was *sent*, less a margin: so when peers may take over, we have
-stopped starting operations already. Renewals come at a third of the lease, on a thread of their own.
+Theory of operation. Each renewal writes `now + lease` by the database's clock. We trust the lease
+for as long from the moment before the renewal was *sent*, less a margin: so when peers may take
+over, we have stopped starting operations already. Renewals come at a third of the lease, on a
+thread of their own.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ class LeaseKeeper(Service):
 
     name = "leases"
 
-    def __init__(self, committer: Committer, hub: WakeupHub, row: Callable[[], ExecutorRow]) -> None:
+    def __init__(
+        self, committer: Committer, hub: WakeupHub, row: Callable[[], ExecutorRow]
+    ) -> None:
         super().__init__()
         self._committer = committer
         self._hub = hub

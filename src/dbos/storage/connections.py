@@ -23,7 +23,10 @@ UNLIMITED = 10_000
 
 
 class Connector(Protocol[C]):
-    """Where connections come from: an address, or an engine that the user configured."""
+    """Where connections come from: an address, or an engine that the user configured.
+
+    They come in autocommit mode and set up as the database's own connector does it.
+    """
 
     def connect(self) -> C: ...
 

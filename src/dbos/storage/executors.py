@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dbos.storage.protocol import Statement, Tx, Write
 from dbos.storage.rows import ExecutorRow, LiveExecutor
 
-# An incarnation renews by writing its whole row again, so a row that a peer removed too early comes back.
+# An incarnation renews by writing its whole row again, so a row that a peer removed too early comes
+# back.
 RENEW = Statement(
     """
     INSERT INTO {perdure_executors} (incarnation_id, executor_id, application_name,
@@ -51,7 +52,7 @@ REMOVE = Statement("DELETE FROM {perdure_executors} WHERE incarnation_id {any_of
 
 
 def remove_rows(tx: Tx, incarnation_ids: Sequence[str]) -> list[None]:
-    """Forget incarnations that ended or are proven dead: what they own may be taken over at once."""
+    """Forget incarnations that ended or are dead: what they own may be taken over at once."""
     tx.run(REMOVE, incarnation_ids=list(incarnation_ids))
     return [None] * len(incarnation_ids)
 

@@ -31,6 +31,13 @@ _LASTING_SQLITE_FAULTS = {
     sqlite3.SQLITE_CONSTRAINT: "a constraint of the database refused the change",
     sqlite3.SQLITE_TOOBIG: "a value is larger than the database can hold",
 }
+_BREAKING_SQLITE_FAULTS = (
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_NOTADB,
+)
 _POSTGRES_FAULTS = (
     ("08", "the connection was lost; check that the server is up and can be reached"),
     ("28", "the server refused the login; check user and password"),
@@ -70,6 +77,11 @@ def translate_sqlite(error: BaseException, display: str) -> BaseException:
         _PASSING_SQLITE_FAULTS.get(code) or _LASTING_SQLITE_FAULTS.get(code) or _unexpected(error)
     )
     return DBOSDatabaseError(f"The database {display} cannot be used: {words}.")
+
+
+def breaks_sqlite_connection(error: BaseException | None) -> bool:
+    """Whether a connection is better opened anew: its file, or its view of it, went wrong."""
+    return isinstance(error, sqlite3.Error) and _primary_code(error) in _BREAKING_SQLITE_FAULTS
 
 
 def is_transient_postgres(error: BaseException, driver_error: type[BaseException]) -> bool:

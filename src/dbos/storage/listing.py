@@ -9,7 +9,9 @@ from dbos.storage.protocol import Statement, Tx
 
 
 class RunRow(NamedTuple):
-    """A run's row, undecoded. Field names are those of `WorkflowStatus` where the value is the same."""
+    """A run's row, undecoded. Field names are those of `WorkflowStatus` where the value is the
+    same.
+    """
 
     workflow_id: str
     status: str

@@ -10,7 +10,6 @@ from types import TracebackType
 
 import psycopg
 from psycopg import pq
-from psycopg.adapt import AdaptersMap
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.types.numeric import Int8Dumper
 from psycopg.types.string import TextLoader
@@ -90,28 +89,18 @@ class PostgresConnector:
 
     def __init__(self, settings: PostgresSettings) -> None:
         self._conninfo = with_defaults(settings.conninfo, settings.pool)
-        self._adapters = _adapters()
         # None is how users of transaction poolers switch prepared statements off.
         self._prepare_threshold: int | None = settings.pool.connect_args.get(
             "prepare_threshold", _PREPARE_THRESHOLD
         )
-        timeout_ms = round((settings.idle_transaction_timeout_s or 0) * 1000)
-        # Set by a statement, not by a start-up option: poolers refuse options they do not know.
-        self._session = (
-            f"SET idle_in_transaction_session_timeout = {timeout_ms};"
-            " SET default_transaction_isolation = 'read committed'"
-        ).encode()
+        self._idle_transaction_timeout_s = settings.idle_transaction_timeout_s
 
     def connect(self) -> Connection:
         connection = psycopg.connect(
-            self._conninfo,
-            autocommit=True,
-            context=self._adapters,
-            prepare_threshold=self._prepare_threshold,
+            self._conninfo, autocommit=True, prepare_threshold=self._prepare_threshold
         )
         try:
-            connection.prepared_max = _PREPARED_MAX
-            connection.execute(self._session, prepare=False)
+            set_up(connection, self._idle_transaction_timeout_s)
         except BaseException:
             connection.close()
             raise
@@ -142,7 +131,7 @@ class PostgresDatabase:
         self._display = settings.display
         self._compile = Compiler(PostgresDialect(settings.schema))
         self._schema = postgres_schema.PostgresSchema(settings.schema, settings.display)
-        self._own_connector = PostgresConnector(settings) if connector is None else None
+        self._is_address_ours = connector is None
         source = self._source = connector or PostgresConnector(settings)
         self._writers = [LaneConnection(source) for _ in range(self.lanes)]
         self._readers = ConnectionPool(source, settings.pool, reserved=self.lanes)
@@ -255,7 +244,7 @@ class PostgresDatabase:
         A refused connection has no SQLSTATE and its text depends on the server's language, so the
         catalogue is asked.
         """
-        if self._settings.maintenance is None or self._own_connector is None:
+        if self._settings.maintenance is None or not self._is_address_ours:
             return None
         try:
             return postgres_schema.database_exists(self._maintenance(), self._settings.database)
@@ -265,6 +254,22 @@ class PostgresDatabase:
     def _maintenance(self) -> str:
         assert self._settings.maintenance is not None, "asked only if there is such an address"
         return with_defaults(self._settings.maintenance, self._settings.pool)
+
+
+def set_up(connection: Connection, idle_transaction_timeout_s: float | None) -> None:
+    """Make a connection in autocommit mode what this module relies on, wherever it comes from."""
+    connection.prepared_max = _PREPARED_MAX
+    # Integers always go as bigint, so that a statement is prepared once; JSON comes back as text.
+    connection.adapters.register_dumper(int, Int8Dumper)
+    connection.adapters.register_loader("json", TextLoader)
+    connection.adapters.register_loader("jsonb", TextLoader)
+    timeout_ms = round((idle_transaction_timeout_s or 0) * 1000)
+    # Set by statements, not by start-up options: poolers refuse options they do not know.
+    session = (
+        f"SET idle_in_transaction_session_timeout = {timeout_ms};"
+        " SET default_transaction_isolation = 'read committed'"
+    )
+    connection.execute(session.encode(), prepare=False)
 
 
 def with_defaults(conninfo: str, pool: PoolSettings) -> str:
@@ -372,12 +377,3 @@ def _clock_offset_ms(connection: Connection) -> int:
         assert row is not None, "SELECT without FROM gives a row"
         probes.append((time.monotonic() - started, int(row[0]) - (sent_ms + received_ms) // 2))
     return min(probes)[1]
-
-
-def _adapters() -> AdaptersMap:
-    """Python ints always go as bigint, so that a statement is prepared once; JSON comes as text."""
-    adapters = AdaptersMap(psycopg.adapters)
-    adapters.register_dumper(int, Int8Dumper)
-    adapters.register_loader("json", TextLoader)
-    adapters.register_loader("jsonb", TextLoader)
-    return adapters

@@ -30,8 +30,8 @@ class Statement:
     - `{now_ms}`: the database clock, in integer milliseconds since the epoch;
     - `{skip_locked}`: `FOR UPDATE SKIP LOCKED` where the database has row locks, else nothing;
     - `{lock_share}`: `FOR SHARE` where the database has row locks, else nothing;
-    - `{any_of(name)}`: an `IN` list over the list parameter `name`, as in `status {any_of(statuses)}`;
-    - `{rows}`: the batch passed as parameter `rows` (a sequence of dataclasses or mappings), a table
+    - `{any_of(name)}`: an `IN` list over the parameter `name`, as in `status {any_of(statuses)}`;
+    - `{rows}`: the batch passed as parameter `rows` (a list of dataclasses or mappings), a table
       expression aliased `r` whose columns and types are those of `columns`.
 
     `columns` maps column names to one of `text`, `integer`, `real`, `boolean`.
@@ -42,7 +42,9 @@ class Statement:
 
 
 class Tx(Protocol):
-    """One open transaction. A statement's parameters are named; a list or `rows` is encoded for the driver."""
+    """One open transaction. A statement's parameters are named; a list or `rows` is encoded for
+    the driver.
+    """
 
     def one(self, statement: Statement, /, **params: object) -> Row | None: ...
 
@@ -62,8 +64,8 @@ class Database(Protocol):
     def write(self, lane: int = 0, *, single: bool = False) -> AbstractContextManager[Tx]:
         """A write transaction, committed when the block ends and rolled back when it raises.
 
-        `single` promises that the block runs one changing statement, which may then commit by itself.
-        Each lane is used by one thread at a time; the caller sees to that.
+        `single` promises that the block runs one changing statement, which may then commit by
+        itself. Each lane is used by one thread at a time; the caller sees to that.
         """
         ...
 

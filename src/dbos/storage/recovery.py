@@ -10,8 +10,9 @@ from dbos.storage.rows import ClaimedRun
 
 INTERNAL_QUEUE = "_dbos_internal_queue"
 
-# A run is open to takeover when no unexpired incarnation owns it, or when it was handed back and its
-# grace period is over. The fresh claim shuts out whatever the former owner still tries to write.
+# A run is open to takeover when no unexpired incarnation owns it, or when it was handed back and
+# its grace period is over. The fresh claim shuts out whatever the former owner still tries to
+# write.
 TAKE_OVER = Statement(
     """
     UPDATE {workflow_status} SET status = 'ENQUEUED', owner_xid = :claim, incarnation_id = NULL,

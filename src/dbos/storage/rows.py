@@ -126,7 +126,9 @@ class Admitted(NamedTuple):
 
 
 class Recorded(NamedTuple):
-    """What became of a record: kept, refused because the claim is gone, or at odds with one already kept."""
+    """What became of a record: kept, refused because the claim is gone, or at odds with one
+    already kept.
+    """
 
     verdict: Literal["kept", "lost", "cancelled", "conflict"]
     status: str | None

@@ -14,7 +14,11 @@ from dbos.config import PoolSettings
 from dbos.errors import DBOSDatabaseError
 from dbos.storage import sqlite_schema
 from dbos.storage.connections import ConnectionPool, Connector, LaneConnection
-from dbos.storage.faults import is_transient_sqlite, translate_sqlite
+from dbos.storage.faults import (
+    breaks_sqlite_connection,
+    is_transient_sqlite,
+    translate_sqlite,
+)
 from dbos.storage.host_clock import BootClock, HostClock
 from dbos.storage.migrate import check, missing_database
 from dbos.storage.protocol import Row, Statement
@@ -277,6 +281,8 @@ class _Write:
                 raise
         elif kind is not None:
             self._roll_back(connection)
+            if breaks_sqlite_connection(error):
+                self._lane.discard()
 
     def _roll_back(self, connection: sqlite3.Connection) -> None:
         # Some faults, a full disk among them, have rolled back already.
@@ -319,7 +325,7 @@ class _Read:
         try:
             if connection.in_transaction:
                 connection.execute("COMMIT")
-            is_usable = True
+            is_usable = not breaks_sqlite_connection(error)
         finally:
             self._pool.release(connection, is_usable=is_usable)
 

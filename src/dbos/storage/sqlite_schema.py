@@ -23,8 +23,9 @@ _ALL_TABLES = (*REFERENCE_TABLES, *OUR_TABLES, *OUTPUT_TABLES)
 
 def look(connection: sqlite3.Connection) -> Found:
     """What the file holds of ours; a level table of another shape counts as somebody else's."""
+    # SQLite does not tell upper from lower case in names.
     names = {
-        name
+        name.lower()
         for (name,) in connection.execute(
             "SELECT name FROM sqlite_master WHERE type IN ('table', 'view')"
         )

@@ -9,8 +9,8 @@ from dbos.storage.rows import STEP_COLUMNS, Recorded, RecordedStep, StepRow
 
 KEPT = Recorded("kept", "PENDING")
 
-# The claim is checked and the run's row locked in the statement that inserts, in id order, so that a
-# takeover and a record can never pass each other. The run's status rides back with the answer.
+# The claim is checked and the run's row locked in the statement that inserts, in id order, so that
+# a takeover and a record can never pass each other. The run's status rides back with the answer.
 RECORD = Statement(
     """
     INSERT INTO {operation_outputs} (
@@ -51,7 +51,7 @@ def record_rows(tx: Tx, rows: Sequence[StepRow]) -> list[Recorded]:
 
 
 def record_pending(tx: Tx, rows: Sequence[StepRow]) -> list[Recorded]:
-    """Record operations only while the claim holds and the run is PENDING: a cancel refuses them."""
+    """Record operations while the claim holds and the run is PENDING: a cancel refuses them."""
     return _record(tx, rows, any_status=False)
 
 
@@ -59,7 +59,8 @@ record = Write("record", record_rows, rank=20, single=True)
 
 LOAD = Statement(
     """
-    SELECT workflow_uuid, function_id, function_name, output, error, child_workflow_id, serialization,
+    SELECT workflow_uuid, function_id, function_name, output, error, child_workflow_id,
+    serialization,
         record_order, started_at_epoch_ms, completed_at_epoch_ms
     FROM {operation_outputs}
     WHERE workflow_uuid {any_of(workflow_ids)}
@@ -95,7 +96,9 @@ def _examine(tx: Tx, rows: Sequence[StepRow]) -> dict[tuple[str, int], Recorded]
     found: Iterable[Row] = tx.all(EXAMINE, rows=rows)
     stored = {(row[0], row[1]): row[2:] for row in found}
     return {
-        (row.workflow_uuid, row.function_id): _judge(row, stored[row.workflow_uuid, row.function_id])
+        (row.workflow_uuid, row.function_id): _judge(
+            row, stored[row.workflow_uuid, row.function_id]
+        )
         for row in rows
     }
 
@@ -106,7 +109,8 @@ def _judge(row: StepRow, stored: Row) -> Recorded:
         return Recorded("lost", status)
     if step_id is None:
         return Recorded("cancelled", status)
-    # The same content under the same claim is our own earlier commit whose acknowledgement was lost.
+    # The same content under the same claim is our own earlier commit whose acknowledgement was
+    # lost.
     ours = (name, output, error, child) == (
         row.function_name,
         row.output,

@@ -78,7 +78,8 @@ def launch_children(tx: Tx, launches: Sequence[ChildLaunch]) -> list[Launched]:
     ]
     admitted = iter(admit_rows(tx, allowed) if allowed else [])
     return [
-        Launched(answer, next(admitted) if answer.verdict == "kept" else None) for answer in recorded
+        Launched(answer, next(admitted) if answer.verdict == "kept" else None)
+        for answer in recorded
     ]
 
 
@@ -212,4 +213,3 @@ def _dead_letter_topics(row: DeadLetter, _: None) -> Iterable[Topic]:
 
 
 dead_letter = Write("dead_letter", dead_letter_rows, _dead_letter_topics, rank=90)
-

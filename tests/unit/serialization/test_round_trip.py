@@ -6,6 +6,7 @@ import pathlib
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from typing import Any
@@ -43,7 +44,10 @@ datetimes = st.builds(
     folds,
 )
 times = st.builds(lambda t, z, f: t.replace(tzinfo=z, fold=f), st.times(), zones, folds)
-decimals = st.decimals() | st.sampled_from(["-0", "1E+50", "NaN12", "-sNaN", "1.10"]).map(Decimal)
+# Signalling NaNs have no hash, so they are not drawn; one has a test of its own.
+decimals = st.decimals(allow_nan=False) | st.sampled_from(["-0", "1E+50", "NaN12", "1.10"]).map(
+    Decimal
+)
 paths = st.builds(
     lambda kind, part: kind(part.replace("\0", "")),
     st.sampled_from([pathlib.PurePosixPath, pathlib.PureWindowsPath, pathlib.PosixPath]),
@@ -81,26 +85,22 @@ scalars = st.one_of(
     paths,
     members,
 )
+def _made(make: Callable[..., Any], *parts: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.tuples(*parts).map(lambda given: make(*given))
+
+
 hashables = st.recursive(
     scalars,
     lambda inner: st.one_of(
         st.tuples(inner, inner),
         st.frozensets(inner, max_size=3),
-        st.builds(samples.Frozen, inner),
-        st.builds(samples.Slotted, inner, inner),
-        st.builds(samples.Pair, inner),
-        st.builds(samples.Parcel, inner),
+        _made(samples.Frozen, inner),
+        _made(samples.Slotted, inner, inner),
+        _made(samples.Pair, inner),
+        _made(samples.Parcel, inner),
     ),
     max_leaves=4,
-).filter(lambda value: _is_hashable(value))
-
-
-def _is_hashable(value: object) -> bool:
-    try:
-        hash(value)
-    except (TypeError, ValueError):
-        return False
-    return True
+)
 
 
 def _with_notes(error: Exception, notes: list[str]) -> Exception:
@@ -115,6 +115,10 @@ def _model(value: Any, secret: Any) -> samples.Model:
     return model
 
 
+def _open_model(name: str, extra: Any) -> samples.Open:
+    return samples.Open.model_construct(None, name=name, **{"extra": extra, "$tuple": 1})
+
+
 def _containers(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return st.one_of(
         st.lists(inner, max_size=4),
@@ -122,16 +126,16 @@ def _containers(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
         st.dictionaries(hashables, inner, max_size=3),
         st.lists(inner, max_size=3).map(tuple),
         st.sets(hashables, max_size=3),
-        st.builds(samples.Point, inner, inner),
-        st.builds(samples.SlottedChild, inner, inner, inner),
-        st.builds(samples.Counted, st.lists(inner, max_size=2)),
-        st.builds(samples.Pair, inner, inner),
-        st.builds(samples.Crate, inner, text),
-        st.builds(_model, inner, inner),
-        st.builds(samples.Open, name=text.filter(str.isascii), **{"extra": inner}),
+        _made(samples.Point, inner, inner),
+        _made(samples.SlottedChild, inner, inner, inner),
+        _made(samples.Counted, st.lists(inner, max_size=2)),
+        _made(samples.Pair, inner, inner),
+        _made(samples.Crate, inner, text),
+        _made(_model, inner, inner),
+        _made(_open_model, text, inner),
         st.builds(lambda code, reason: samples.Refused(code, reason=reason), st.integers(), inner),
-        st.builds(samples.SlotError, inner),
-        st.builds(samples.RecordError, inner),
+        _made(samples.SlotError, inner),
+        _made(samples.RecordError, inner),
         st.builds(
             _with_notes, st.builds(ValueError, inner, inner), st.lists(text.filter(str.isascii))
         ),
@@ -145,7 +149,7 @@ def _restored(value: Any) -> Any:
     return CODEC.load(CODEC.dump(value, "result", "json"), "json", WHERE)
 
 
-@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 @given(values)
 def test_every_value_comes_back_equal_and_of_the_same_types(value: Any) -> None:
     restored = _restored(value)
@@ -153,7 +157,7 @@ def test_every_value_comes_back_equal_and_of_the_same_types(value: Any) -> None:
     assert same(value, restored), f"{value!r} came back as {restored!r}"
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(values)
 def test_stored_text_has_nothing_a_text_column_refuses(value: Any) -> None:
     stored = CODEC.dump(value, "result", "json")
@@ -162,7 +166,7 @@ def test_stored_text_has_nothing_a_text_column_refuses(value: Any) -> None:
     assert stored.encode()
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(values, max_size=3), st.dictionaries(text, values, max_size=3))
 def test_arguments_come_back_as_a_tuple_and_a_dict(args: list[Any], kwargs: Any) -> None:
     stored = CODEC.dump_arguments(tuple(args), kwargs, "json")
@@ -170,7 +174,7 @@ def test_arguments_come_back_as_a_tuple_and_a_dict(args: list[Any], kwargs: Any)
     assert same((tuple(args), kwargs), CODEC.load_arguments(stored, "json", WHERE))
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(values, values)
 def test_errors_come_back_with_class_arguments_and_attributes(one: Any, other: Any) -> None:
     error = samples.Refused(7, reason=one)
@@ -215,6 +219,7 @@ class TestSingleKinds:
             time(1, 2, 3, 4, tzinfo=UTC, fold=1),
             date.max,
             timedelta.min,
+            Decimal("-sNaN7"),
             OSError(2, "no such file", "name", None, "other"),
             samples.Missing(2, "gone", "name"),
             BlockingIOError(11, "busy", 5),
@@ -231,7 +236,10 @@ class TestSingleKinds:
         ids=repr,
     )
     def test_an_awkward_value_comes_back_the_same(self, value: Any) -> None:
-        assert same(value, _restored(value))
+        restored = _restored(value)
+
+        assert same(value, restored)
+        assert str(value) == str(restored)
 
     def test_state_that_exceptions_keep_outside_their_attributes_comes_back(self) -> None:
         restored = _restored(OSError(2, "no such file", "name", None, "other"))
