@@ -21,12 +21,15 @@ _HEAP_TYPE = 1 << 9
 _class_attributes = type.__dict__["__dict__"]
 _class_order = type.__dict__["__mro__"]
 _class_base = type.__dict__["__base__"]
+_class_flags = type.__dict__["__flags__"]
+_class_module = type.__dict__["__module__"]
+_class_qualname = type.__dict__["__qualname__"]
 _MISSING = object()
 
 
 def stored_name(cls: type) -> str:
     """The name under which `find_class` finds a class."""
-    return f"{cls.__module__}:{cls.__qualname__}"
+    return f"{_class_module.__get__(cls)}:{_class_qualname.__get__(cls)}"
 
 
 def shown_name(name: str) -> str:
@@ -90,7 +93,7 @@ def attribute(cls: type, name: str) -> object:
 
 def builtin_ancestor(cls: type) -> type:
     """The class, made in C, that decides how instances are laid out."""
-    while cls.__flags__ & _HEAP_TYPE:
+    while _class_flags.__get__(cls) & _HEAP_TYPE:
         cls = _class_base.__get__(cls)
     return cls
 
@@ -113,7 +116,9 @@ def set_field(instance: object, name: str, value: object) -> None:
     elif is_settable(cls, name):
         instance_attributes(instance)[name] = value
     else:
-        raise ClassUnavailable(type_name(cls), f"has no plain field {name} in this process")
+        raise ClassUnavailable(
+            shown_name(stored_name(cls)), f"has no plain field {name} in this process"
+        )
 
 
 def instance_attributes(instance: object) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import enum
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 from dbos.serialization.classes import (
@@ -140,7 +140,9 @@ def _is_dataclass(cls: type) -> bool:
 
 
 def _dataclass_fields(cls: type) -> tuple[str, ...]:
-    return tuple(field.name for field in dataclasses.fields(cls))
+    # The declaration in the shape of an instance, so that the class itself is not asked for it.
+    declaration: Any = SimpleNamespace(__dataclass_fields__=attribute(cls, "__dataclass_fields__"))
+    return tuple(field.name for field in dataclasses.fields(declaration))
 
 
 def _is_attrs(cls: type) -> bool:

@@ -20,10 +20,10 @@ RECORD = Statement(
         r.started_at_epoch_ms, r.completed_at_epoch_ms, r.serialization, r.application_name,
         r.record_order
     FROM {rows}
-    JOIN (SELECT workflow_uuid, owner_xid, status FROM {workflow_status}
-          WHERE workflow_uuid {any_of(workflow_ids)} ORDER BY workflow_uuid {lock_share}) AS owned
+    JOIN {workflow_status} AS owned
       ON owned.workflow_uuid = r.workflow_uuid AND owned.owner_xid = r.claim
     WHERE owned.status = 'PENDING' OR :any_status
+    ORDER BY r.workflow_uuid, r.function_id {lock_share(owned)}
     ON CONFLICT (workflow_uuid, function_id) DO NOTHING
     RETURNING workflow_uuid, function_id,
         (SELECT now.status FROM {workflow_status} AS now
@@ -75,12 +75,9 @@ def load(tx: Tx, workflow_ids: Sequence[str]) -> list[RecordedStep]:
 
 
 def _record(tx: Tx, rows: Sequence[StepRow], *, any_status: bool) -> list[Recorded]:
-    ids = [row.workflow_uuid for row in rows]
     kept: dict[tuple[str, int], str] = {
         (workflow_id, step_id): status
-        for workflow_id, step_id, status in tx.all(
-            RECORD, rows=rows, workflow_ids=ids, any_status=any_status
-        )
+        for workflow_id, step_id, status in tx.all(RECORD, rows=rows, any_status=any_status)
     }
     if len(kept) == len(rows) and all(status == "PENDING" for status in kept.values()):
         return [KEPT] * len(rows)
