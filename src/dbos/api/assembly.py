@@ -106,7 +106,9 @@ class LaunchedEngine:
         self._committer = Committer(self._database, self._hub.publish, settle_all)
         self._loops = LoopHouse()
         self._threads = WorkerThreads(settings.max_executor_threads)
-        self._lease = LeaseKeeper(self._committer, self._hub, self._executor_row)
+        self._lease = LeaseKeeper(
+            self._committer, self._hub, self._executor_row, self._database.refresh_clock
+        )
         self.engine = Engine(
             settings=settings,
             identity=Identity(

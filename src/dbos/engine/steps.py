@@ -34,6 +34,9 @@ R = TypeVar("R")
 
 LONGEST_RETRY_WAIT_S = 3600.0
 
+DEADLINE_FORMAT = "portable_json"
+"""Deadlines are plain numbers that every language reads."""
+
 
 @dataclass(frozen=True, slots=True)
 class StepPolicy:
@@ -183,9 +186,9 @@ def sleep_row(
         run.workflow_id,
         step_id,
         "DBOS.sleep",
-        codec.dump(wake_at_ms / 1000, "result", codec.native),
+        codec.dump(wake_at_ms / 1000, "result", DEADLINE_FORMAT),
         None,
-        codec.native,
+        DEADLINE_FORMAT,
         started_at_ms,
         wake_at_ms,
         run.replay.take_order(),

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from dbos.engine.io import Closed
-from dbos.storage.protocol import Database
+from dbos.storage.protocol import Database, SingleRead
 from dbos.telemetry import log
 
 R = TypeVar("R")
@@ -35,7 +35,7 @@ class Reader:
             if self._stopping.is_set():
                 raise Closed
             try:
-                with self._database.read() as tx:
+                with self._database.read(single=isinstance(query, SingleRead)) as tx:
                     answer = query(tx, *args)
             except Exception as error:
                 if not self._database.is_transient(error):

@@ -82,10 +82,10 @@ def with_storable_parts(error: BaseException, can_store: Callable[[object], bool
 
     copy = _empty(type(error), _members_of(error))
     for _, value, setter in _state(error):
-        setter(copy, part(value))
-    _arguments.__set__(copy, tuple(map(part, error.args)))
+        setter(copy, storable(value))
+    _arguments.__set__(copy, tuple(map(storable, error.args)))
     for name, value in instance_attributes(error).items():
-        instance_attributes(copy)[name] = part(value)
+        instance_attributes(copy)[name] = storable(value)
     return copy
 
 

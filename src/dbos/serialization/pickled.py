@@ -14,7 +14,7 @@ from dbos.serialization.failures import (
     stand_in,
     with_storable_parts,
 )
-from dbos.serialization.refusals import refusal
+from dbos.serialization.refusals import refusal, text_of
 from dbos.serialization.scalars import is_encodable
 from dbos.serialization.serializer import Serializer
 from dbos.serialization.tree import CorruptText, arguments_of, is_exactly
@@ -122,17 +122,17 @@ class SerializerFormat:
         yield error
         # Classes that cannot be made again without their constructor have no such copy.
         with suppress(Exception):
-            yield with_storable_parts(error, self._can_store)
+            yield with_storable_parts(error, self._storable)
+        yield stand_in(error, self._storable)
         plain = stand_in(error)
-        yield plain
         yield {"name": plain.name, "message": plain.message}
 
-    def _can_store(self, value: object) -> bool:
+    def _storable(self, value: object) -> object:
         try:
             self.load(self.dump(value, "error"))
         except Exception:
-            return False
-        return True
+            return text_of(value)
+        return value
 
     def _refused(self, path: str, value: object, why: str = "") -> DBOSException:
         cause = f" ({why})" if why else ""

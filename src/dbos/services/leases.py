@@ -36,6 +36,7 @@ class LeaseKeeper(Service):
         self._committer = committer
         self._hub = hub
         self._row = row
+        self._refresh_clock = refresh_clock
         self._trusted_until = 0.0
 
     def renew(self) -> None:
@@ -43,6 +44,7 @@ class LeaseKeeper(Service):
         row = self._row()
         sent_at = time.monotonic()
         self._committer.run(executors.renew, row, row.incarnation_id)
+        self._refresh_clock()
         was_trusted = self.is_trusted()
         self._trusted_until = sent_at + row.lease_ms / 1000 * TRUSTED_SHARE
         if not was_trusted:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dbos.storage.protocol import Statement, Tx, Write
+from dbos.storage.protocol import SingleRead, Statement, Tx, Write
 from dbos.storage.rows import ExecutorRow, LiveExecutor
 
 # An incarnation renews by writing its whole row again, so a row that a peer removed too early comes
@@ -68,6 +68,7 @@ PEERS = Statement(
 )
 
 
+@SingleRead
 def peers(tx: Tx) -> list[LiveExecutor]:
     """All known incarnations, expired ones included."""
     return [LiveExecutor(*row) for row in tx.all(PEERS)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from dbos.storage.protocol import Statement, Tx
+from dbos.storage.protocol import SingleRead, Statement, Tx
 
 
 class RunRow(NamedTuple):
@@ -64,6 +64,7 @@ BY_IDS = Statement(
 )
 
 
+@SingleRead
 def by_ids(tx: Tx, workflow_ids: Sequence[str]) -> list[RunRow]:
     """The runs of these ids, oldest first."""
     return [RunRow(*row) for row in tx.all(BY_IDS, workflow_ids=list(workflow_ids))]

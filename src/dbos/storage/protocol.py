@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, Protocol, TypeVar
 
+P = ParamSpec("P")
 A = TypeVar("A")
 R = TypeVar("R")
 
@@ -69,12 +70,19 @@ class Database(Protocol):
         """
         ...
 
-    def read(self) -> AbstractContextManager[Tx]:
-        """A read transaction: every statement in it sees one snapshot. Any number at a time."""
+    def read(self, *, single: bool = False) -> AbstractContextManager[Tx]:
+        """A read transaction: every statement in it sees one snapshot. Any number at a time.
+
+        `single` promises that the block runs one statement, which is a snapshot by itself.
+        """
         ...
 
     def now_ms(self) -> int:
         """The database clock now, without a query. See schema.md section 6 for SQLite."""
+        ...
+
+    def refresh_clock(self) -> None:
+        """Measure the distance to the database's clock anew; asks the server once."""
         ...
 
     def migrate(self) -> None: ...
@@ -90,6 +98,16 @@ class Database(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SingleRead(Generic[P, R]):
+    """A query of one statement: it needs no transaction around it to see one snapshot."""
+
+    query: Callable[Concatenate[Tx, P], R]
+
+    def __call__(self, tx: Tx, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self.query(tx, *args, **kwargs)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

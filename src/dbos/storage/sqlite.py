@@ -173,6 +173,9 @@ class SqliteDatabase:
     def now_ms(self) -> int:
         return self._clock.now_ms()
 
+    def refresh_clock(self) -> None:
+        """Nothing to measure: the host's own clock is this database's."""
+
     def migrate(self) -> None:
         """Bring the file, made if it is missing, to our level; safe for many processes at once."""
         try:

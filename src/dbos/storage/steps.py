@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from dbos.storage.protocol import Row, Statement, Tx, Write
+from dbos.storage.protocol import Row, SingleRead, Statement, Tx, Write
 from dbos.storage.rows import STEP_COLUMNS, Recorded, RecordedStep, StepRow
 
 KEPT = Recorded("kept", "PENDING")
@@ -69,6 +69,7 @@ LOAD = Statement(
 )
 
 
+@SingleRead
 def load(tx: Tx, workflow_ids: Sequence[str]) -> list[RecordedStep]:
     """The recorded operations of these runs, by run and step id."""
     return [RecordedStep(*row) for row in tx.all(LOAD, workflow_ids=list(workflow_ids))]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dbos.storage.protocol import Statement, Tx, Write
+from dbos.storage.protocol import SingleRead, Statement, Tx, Write
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,7 @@ LATEST = Statement(
 )
 
 
+@SingleRead
 def latest(tx: Tx, application_name: str) -> str | None:
     """The name of the latest version of an application."""
     row = tx.one(LATEST, application_name=application_name)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from dbos.storage.protocol import Statement, Topic, Tx, Write
+from dbos.storage.protocol import SingleRead, Statement, Topic, Tx, Write
 from dbos.storage.rows import (
     RUN_COLUMNS,
     Admitted,
@@ -68,6 +68,16 @@ def _admitted_topics(run: NewRun, _: Admitted) -> Iterable[Topic]:
 admit = Write("admit", admit_rows, _admitted_topics, rank=10)
 
 
+FORGET = Statement(
+    """
+    DELETE FROM {operation_outputs} WHERE EXISTS (
+        SELECT 1 FROM {rows} WHERE r.workflow_uuid = operation_outputs.workflow_uuid
+          AND r.function_id = operation_outputs.function_id)
+    """,
+    {"workflow_uuid": "text", "function_id": "integer"},
+)
+
+
 def launch_children(tx: Tx, launches: Sequence[ChildLaunch]) -> list[Launched]:
     """Create each child and record its launch in the parent, if the parent may still do so."""
     recorded = record_pending(tx, [launch.record for launch in launches])
@@ -76,11 +86,28 @@ def launch_children(tx: Tx, launches: Sequence[ChildLaunch]) -> list[Launched]:
         for launch, answer in zip(launches, recorded, strict=True)
         if answer.verdict == "kept"
     ]
-    admitted = iter(admit_rows(tx, allowed) if allowed else [])
+    admitted = admit_rows(tx, allowed) if allowed else []
+    foreign = {
+        run.workflow_uuid
+        for run, found in zip(allowed, admitted, strict=True)
+        if not _same_target(run, found)
+    }
+    refused = [launch.record for launch in launches if launch.child.workflow_uuid in foreign]
+    if refused:
+        # The launch fails, and a launch that failed is not recorded.
+        tx.run(FORGET, rows=refused)
+    answers = iter(admitted)
     return [
-        Launched(answer, next(admitted) if answer.verdict == "kept" else None)
-        for answer in recorded
+        Launched(answer, next(answers) if answer.verdict == "kept" else None) for answer in recorded
     ]
+
+
+def _same_target(run: NewRun, found: Admitted) -> bool:
+    return (found.name, found.class_name, found.config_name) == (
+        run.name,
+        run.class_name,
+        run.config_name,
+    )
 
 
 def _launched_topics(launch: ChildLaunch, _: Launched) -> Iterable[Topic]:
@@ -144,6 +171,7 @@ OUTCOME = Statement(
 )
 
 
+@SingleRead
 def outcome(tx: Tx, workflow_id: str) -> Outcome | None:
     """The run's status and stored outcome; None if there is no such run."""
     row = tx.one(OUTCOME, workflow_id=workflow_id)

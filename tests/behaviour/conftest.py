@@ -1,0 +1,44 @@
+"""Fixtures of the behaviour tests: an application on each database, and the two flavours."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from dbos import DBOS
+from tests.behaviour.application import Application
+from tests.behaviour.flavours import Asyncio, Blocking, Flavour
+
+
+@pytest.fixture
+def shop(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Application]:
+    """An application that is not launched yet; what it leaves behind is destroyed."""
+    for name in ("DBOS__APPVERSION", "DBOS__VMID", "DBOS__APPID"):
+        monkeypatch.delenv(name, raising=False)
+    DBOS.destroy(destroy_registry=True)
+    yield Application(database_url)
+    DBOS.destroy(destroy_registry=True)
+
+
+@pytest.fixture
+def app(shop: Application) -> Application:
+    """A launched application."""
+    shop.launch()
+    return shop
+
+
+@pytest.fixture(params=["blocking", "asyncio"])
+def api(request: pytest.FixtureRequest) -> Flavour:
+    """Each way to use the package."""
+    return Blocking() if request.param == "blocking" else Asyncio()
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    """What the package logs, at any level. Its logger does not propagate, so it is listened to."""
+    logger = logging.getLogger("dbos")
+    logger.addHandler(caplog.handler)
+    yield caplog
+    logger.removeHandler(caplog.handler)
