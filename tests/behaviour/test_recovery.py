@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from dbos import DBOS, SetWorkflowID
 from dbos.error import DBOSAwaitedWorkflowMaxRecoveryAttemptsExceeded
 from tests.behaviour.application import Application, PowerCut
-from tests.behaviour.flavours import Flavour
+from tests.behaviour.flavours import Flavour, registered
 
 
 def test_a_killed_workflow_goes_on_after_its_last_recorded_step(
@@ -104,37 +105,49 @@ def test_an_orderly_shutdown_leaves_unfinished_work_to_the_next_launch(
 def test_each_recovery_counts_and_too_many_end_in_a_dead_letter(
     app: Application, api: Flavour, log: pytest.LogCaptureFixture
 ) -> None:
-    lives: list[int] = []
+    lives = threading.Semaphore(0)
 
     @api.workflow(max_recovery_attempts=1)
     async def poison() -> None:
-        lives.append(1)
-        raise PowerCut
+        lives.release()
+        await api.sleep(3600)
 
-    async def life() -> None:
-        with SetWorkflowID("poisoned"):
-            await poison()
-
-    with pytest.raises(PowerCut):
-        api.run(life)
-    for _ in range(2):
-        app.kill()
-        app.change(
-            "UPDATE {workflow_status} SET status = 'PENDING', incarnation_id = 'dead', output ="
-            " NULL, error = NULL, completed_at = NULL WHERE status <> 'MAX_RECOVERY_ATTEMPTS_EXCE"
-            "EDED'"
-        )
-        app.launch()
-        with pytest.raises(Exception):  # noqa: B017, PT011
-            DBOS.get_result("poisoned")
+    with SetWorkflowID("poisoned"):
+        DBOS.start_workflow(registered(poison))
+    assert lives.acquire(timeout=10)
+    app.kill()
+    app.launch()
+    assert lives.acquire(timeout=10)
+    app.kill()
+    app.launch()
 
     with pytest.raises(DBOSAwaitedWorkflowMaxRecoveryAttemptsExceeded):
         DBOS.get_result("poisoned")
-    assert len(lives) == 2
+    assert not lives.acquire(blocking=False)
     assert app.column("poisoned", "status") == "MAX_RECOVERY_ATTEMPTS_EXCEEDED"
     assert app.column("poisoned", "completed_at") is not None
     assert app.column("poisoned", "queue_name") is None
     assert any("poisoned" in record.getMessage() for record in log.records)
+
+
+def test_without_a_limit_a_workflow_is_recovered_again_and_again(
+    app: Application, api: Flavour
+) -> None:
+    lives = threading.Semaphore(0)
+
+    @api.workflow(max_recovery_attempts=None)
+    async def tenacious() -> None:
+        lives.release()
+        await api.sleep(3600)
+
+    with SetWorkflowID("tenacious"):
+        DBOS.start_workflow(registered(tenacious))
+    assert lives.acquire(timeout=10)
+    app.change("UPDATE {workflow_status} SET recovery_attempts = 500")
+    app.kill()
+    app.launch()
+
+    assert lives.acquire(timeout=10)
 
 
 def test_calling_a_dead_lettered_id_again_only_awaits(app: Application, api: Flavour) -> None:

@@ -30,7 +30,11 @@ class LeaseKeeper(Service):
     name = "leases"
 
     def __init__(
-        self, committer: Committer, hub: WakeupHub, row: Callable[[], ExecutorRow]
+        self,
+        committer: Committer,
+        hub: WakeupHub,
+        row: Callable[[], ExecutorRow],
+        refresh_clock: Callable[[], None],
     ) -> None:
         super().__init__()
         self._committer = committer

@@ -64,7 +64,10 @@ class Coded(Exception):
         ({Colour.RED: 1}, '{"red":1}'),
         (datetime(2024, 1, 2, 3, 4, 5, 678_900), '"2024-01-02T03:04:05.678Z"'),
         (datetime(2024, 1, 2, tzinfo=UTC), '"2024-01-02T00:00:00.000Z"'),
-        (datetime(2024, 1, 2, 1, tzinfo=timezone(timedelta(hours=2))), '"2024-01-01T23:00:00.000Z"'),
+        (
+            datetime(2024, 1, 2, 1, tzinfo=timezone(timedelta(hours=2))),
+            '"2024-01-01T23:00:00.000Z"',
+        ),
         (date(2024, 1, 2), '"2024-01-02"'),
         (Decimal("1.50"), '"1.50"'),
         (Decimal("1E+3"), '"1000"'),

@@ -85,6 +85,8 @@ scalars = st.one_of(
     paths,
     members,
 )
+
+
 def _made(make: Callable[..., Any], *parts: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return st.tuples(*parts).map(lambda given: make(*given))
 
