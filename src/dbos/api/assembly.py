@@ -165,10 +165,14 @@ class LaunchedEngine:
         """Stop as a killed process does: the lease is not given back, and nothing more is
         recorded.
         """
-        for service in (self._dispatcher, self._failover, self._lease):
-            service.stop()
+        self.suspend()
         self._stop_runs()
         self._close_connections()
+
+    def suspend(self) -> None:
+        """Stop claiming, taking over and renewing the lease, as a paused process does."""
+        for service in (self._dispatcher, self._failover, self._lease):
+            service.stop()
 
     def _stop_runs(self) -> None:
         for run in list(self.engine.running.values()):

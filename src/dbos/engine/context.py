@@ -67,6 +67,8 @@ class StepScope:
     step_id: int
     kind: Literal["step", "transaction"] = "step"
     status: StepStatus | None = None
+    stream_writes: dict[str, int] = field(default_factory=dict[str, int], compare=False)
+    """How often this attempt wrote to each stream."""
 
 
 NO_OPTIONS = Options()

@@ -15,6 +15,7 @@ from dbos.errors import (
     DBOSWorkflowCancelledError,
     DBOSWorkflowConflictIDError,
 )
+from dbos.serialization.codec import Stored
 from dbos.storage import workflows
 from dbos.storage.protocol import Topic
 from dbos.storage.rows import FinishRow
@@ -49,6 +50,15 @@ class Execution:
     stop: Literal["cancelled", "lost"] | None = None
     completion: Outcome | None = None
     """The outcome, once it is recorded as this attempt's own."""
+
+    receiving: set[str] = field(default_factory=set[str])
+    """Topics that a `recv` waits on."""
+    is_reading_stream: bool = False
+
+    @property
+    def stopped(self) -> Topic:
+        """Rung in this process when the run is to stop."""
+        return Topic("stopped", self.workflow_id)
 
     def take_step_ids(self, count: int) -> int:
         """Reserve consecutive step ids; the first of them."""
@@ -105,13 +115,18 @@ async def _body_outcome(rt: Runtime, run: Execution) -> Outcome | None:
             return Success(await rt.io.call(run.call))
     except Exception as error:
         return Failure(error)
-    except STOPPED as error:
-        if run.stop is None:
+    except BaseException as error:
+        if run.stop is None or not _is_stop_signal(error):
             return _interrupted(rt, run, error)
         log.execution_stopped(run.workflow_id, run.stop)
         return None
-    except BaseException as error:
-        return _interrupted(rt, run, error)
+
+
+def _is_stop_signal(error: BaseException) -> bool:
+    """Whether this stops a run: the signal itself, or the group in which a task group wrapped it."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.subgroup(STOPPED) is not None
+    return isinstance(error, STOPPED)
 
 
 def _interrupted(rt: Runtime, run: Execution, error: BaseException) -> Outcome:
@@ -144,10 +159,18 @@ async def _finish(rt: Runtime, run: Execution, outcome: Outcome) -> bool:
     except Closed:
         accepted = False
     if accepted:
-        run.completion = outcome
+        run.completion = _as_awaited(rt, run, outcome, error)
         return True
     log.outcome_dropped(run.workflow_id)
     return False
+
+
+def _as_awaited(rt: Runtime, run: Execution, outcome: Outcome, stored: str | None) -> Outcome:
+    """What those get who await the run: the very outcome, but never a foreign BaseException."""
+    if isinstance(outcome, Success) or isinstance(outcome.error, Exception):
+        return outcome
+    where = Stored(run.workflow_id, None, "error")
+    return Failure(rt.engine.codec.load_error(stored, run.format, where))
 
 
 def encode_outcome(

@@ -37,7 +37,11 @@ class Signal(Protocol):
 class Hub(Protocol):
     """Where waiters leave their bells. Register, look, wait, look again: no wake-up is lost."""
 
-    def watch(self, topic: Topic) -> AbstractContextManager[Signal]: ...
+    def watch(
+        self, topic: Topic, *subject: str, also: Sequence[Topic] = ()
+    ) -> AbstractContextManager[Signal]:
+        """A bell for a topic, rung for `also` too; `subject` is what to ask the database about."""
+        ...
 
     def publish(self, topics: Iterable[Topic]) -> None:
         """Ring every bell that waits for one of these topics in this process."""

@@ -10,7 +10,6 @@ from dbos.engine.steps import commit_owned, itself, recorded_step, sleep_row
 from dbos.ops.verb import counted_verb
 from dbos.serialization.codec import Stored
 from dbos.storage import steps
-from dbos.storage.protocol import Topic
 from dbos.telemetry import log
 
 SLEEP = "DBOS.sleep"
@@ -62,7 +61,7 @@ async def _wake_time(rt: Runtime, run: Execution, step_id: int, seconds: float) 
 
 
 async def _sleep_until(rt: Runtime, run: Execution, wake_at_ms: int) -> None:
-    with rt.engine.hub.watch(Topic("cancel", run.workflow_id)) as bell:
+    with rt.engine.hub.watch(run.stopped) as bell:
         while (remaining_ms := wake_at_ms - rt.io.now_ms()) > 0:
             await rt.io.wait(bell, remaining_ms / 1000)
             await run.ensure_alive(rt)

@@ -8,7 +8,7 @@ rung until its owner clears it, so a change between the look and the wait is not
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 
 from dbos.storage.protocol import Topic
@@ -59,21 +59,33 @@ class WakeupHub:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._bells: dict[Topic, set[Bell]] = {}
+        self._subjects: dict[Topic, tuple[str, ...]] = {}
 
     @contextmanager
-    def watch(self, topic: Topic) -> Generator[Bell, None, None]:
-        """A bell for a topic, for the length of a block."""
+    def watch(
+        self, topic: Topic, *subject: str, also: Sequence[Topic] = ()
+    ) -> Generator[Bell, None, None]:
+        """A bell for a topic, for the length of a block, rung for further topics too if given.
+
+        `subject` is what the lookout asks the database about, should no bell ring.
+        """
         bell = Bell()
-        self.attach(topic, bell)
+        self.attach(topic, bell, *subject)
+        for topic_too in also:
+            self.attach(topic_too, bell)
         try:
             yield bell
         finally:
             self.detach(topic, bell)
+            for topic_too in also:
+                self.detach(topic_too, bell)
 
-    def attach(self, topic: Topic, bell: Bell) -> None:
-        """Have a bell rung for one more topic."""
+    def attach(self, topic: Topic, bell: Bell, *subject: str) -> None:
+        """Have a bell rung for one more topic. A topic with an empty key stands for its whole kind."""
         with self._lock:
             self._bells.setdefault(topic, set()).add(bell)
+            if subject:
+                self._subjects[topic] = subject
 
     def detach(self, topic: Topic, bell: Bell) -> None:
         with self._lock:
@@ -82,13 +94,19 @@ class WakeupHub:
                 bells.discard(bell)
                 if not bells:
                     del self._bells[topic]
+                    self._subjects.pop(topic, None)
 
     def publish(self, topics: Iterable[Topic]) -> None:
         """Ring all bells of these topics."""
         if not self._bells:
             return
         with self._lock:
-            rung = [bell for topic in topics for bell in self._bells.get(topic, ())]
+            rung = [
+                bell
+                for topic in topics
+                for known in (topic, Topic(topic.kind, ""))
+                for bell in self._bells.get(known, ())
+            ]
         for bell in rung:
             bell.ring()
 
@@ -98,3 +116,13 @@ class WakeupHub:
             rung = [bell for bells in self._bells.values() for bell in bells]
         for bell in rung:
             bell.ring()
+
+    def subjects(self, kind: str) -> list[tuple[str, ...]]:
+        """What is waited for, of one kind."""
+        with self._lock:
+            return [subject for topic, subject in self._subjects.items() if topic.kind == kind]
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody waits for anything that another process might do."""
+        return not self._subjects

@@ -74,18 +74,14 @@ def raisable(error: BaseException) -> BaseException:
     return RestoredError(error_name(error), text_of(error), error.args)
 
 
-def with_storable_parts(error: BaseException, can_store: Callable[[object], bool]) -> BaseException:
-    """A copy of an error in which parts that cannot be stored are replaced by their text."""
-
-    def part(value: object) -> object:
-        return value if can_store(value) else text_of(value)
-
+def with_parts(error: BaseException, stored: Callable[[object], object]) -> BaseException:
+    """A copy of an error whose parts are what `stored` makes of them."""
     copy = _empty(type(error), _members_of(error))
     for _, value, setter in _state(error):
-        setter(copy, storable(value))
-    _arguments.__set__(copy, tuple(map(storable, error.args)))
+        setter(copy, stored(value))
+    _arguments.__set__(copy, tuple(map(stored, error.args)))
     for name, value in instance_attributes(error).items():
-        instance_attributes(copy)[name] = storable(value)
+        instance_attributes(copy)[name] = stored(value)
     return copy
 
 

@@ -12,7 +12,7 @@ from dbos.errors import DBOSException, DBOSSerializationError, RestoredError
 from dbos.serialization.failures import (
     raisable,
     stand_in,
-    with_storable_parts,
+    with_parts,
 )
 from dbos.serialization.refusals import refusal, text_of
 from dbos.serialization.scalars import is_encodable
@@ -122,7 +122,7 @@ class SerializerFormat:
         yield error
         # Classes that cannot be made again without their constructor have no such copy.
         with suppress(Exception):
-            yield with_storable_parts(error, self._storable)
+            yield with_parts(error, self._storable)
         yield stand_in(error, self._storable)
         plain = stand_in(error)
         yield {"name": plain.name, "message": plain.message}

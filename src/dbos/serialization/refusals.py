@@ -40,6 +40,7 @@ _LOCK_MODULES = frozenset(
     {"_thread", "threading", "asyncio.locks", "asyncio.queues", "multiprocessing.synchronize"}
 )
 _SOCKET_MODULES = frozenset({"_socket", "socket", "ssl", "_ssl"})
+_HANDLES = ("Handle", "HandleAsync")
 _CONVERTIBLE = (str, bytes, int, float, complex, list, tuple, dict, set, frozenset)
 
 
@@ -110,7 +111,7 @@ def storable(text: str) -> str:
 def _hint_of_use(
     value: object, kind: type, names: set[tuple[str, str]], modules: set[str]
 ) -> str | None:
-    if any("WorkflowHandle" in name for _, name in names) and hasattr(kind, "get_result"):
+    if any(name.endswith(_HANDLES) for _, name in names) and hasattr(kind, "get_result"):
         return f"pass its workflow_id and use DBOS.retrieve_workflow {_NOT_EVEN_PICKLE}"
     if any(module.partition(".")[0] == "sqlalchemy" for module in modules):
         return f"pass dict(row) or tuple(row), or plain values of the object, or {OPT_IN}"

@@ -27,7 +27,8 @@ T = TypeVar("T")
 MAX_LEVELS = 500
 """How deep a stored text may nest. A tagged node counts twice, for it costs two frames to walk."""
 
-_TEXT = frozenset({str})
+# Above this length a list is checked at the speed of C first, which costs more for short ones.
+_LONG = 16
 _ATOMS = frozenset({str, int, bool, type(None)})
 _TAG_MARK = b'"$'
 _encode = msgspec.json.Encoder().encode
@@ -274,19 +275,22 @@ def integers(tree: Tree, count: int) -> list[int]:
 
 
 def _is_plain_container(container: Any, level: int) -> bool:
+    parts = container
     cls = type(container)  # pyright: ignore[reportUnknownVariableType]
-    if cls is dict and not _TEXT.issuperset(map(type, container)):
-        return False
-    parts = container.values() if cls is dict else container
-    if _ATOMS.issuperset(map(type, parts)):
+    if cls is dict:
+        for key in container:
+            if type(key) is not str:
+                return False
+        parts = container.values()
+    elif len(container) > _LONG and _ATOMS.issuperset(map(type, container)):
         return True
-    if level == MAX_LEVELS:
-        return False
     for part in parts:
         kind = type(part)  # pyright: ignore[reportUnknownVariableType]
+        if kind in _ATOMS:
+            continue
         if kind is list or kind is dict:
-            if not _is_plain_container(part, level + 1):
+            if level == MAX_LEVELS or not _is_plain_container(part, level + 1):
                 return False
-        elif kind not in _ATOMS and not (kind is float and _is_finite(part)):
+        elif kind is not float or not _is_finite(part):
             return False
     return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 from dbos.storage.protocol import Row, SingleRead, Statement, Tx, Write
 from dbos.storage.rows import STEP_COLUMNS, Recorded, RecordedStep, StepRow
@@ -73,6 +74,48 @@ LOAD = Statement(
 def load(tx: Tx, workflow_ids: Sequence[str]) -> list[RecordedStep]:
     """The recorded operations of these runs, by run and step id."""
     return [RecordedStep(*row) for row in tx.all(LOAD, workflow_ids=list(workflow_ids))]
+
+
+CLAIMS = Statement(
+    """
+    SELECT run.workflow_uuid, run.owner_xid, run.status FROM {workflow_status} AS run
+    WHERE run.workflow_uuid {any_of(workflow_ids)} ORDER BY run.workflow_uuid {lock_share(run)}
+    """
+)
+
+
+class ClaimedWrite(Protocol):
+    """A write of a run that has no record of its own."""
+
+    @property
+    def workflow_uuid(self) -> str: ...
+
+    @property
+    def claim(self) -> str: ...
+
+
+def check_claims(tx: Tx, writes: Sequence[ClaimedWrite]) -> list[Recorded]:
+    """Judge writes that are not recorded: their runs' claims must hold, and hold until the commit."""
+    ids = sorted({write.workflow_uuid for write in writes})
+    runs = {row[0]: (row[1], row[2]) for row in tx.all(CLAIMS, workflow_ids=ids)}
+    verdicts: list[Recorded] = []
+    for write in writes:
+        owner, status = runs.get(write.workflow_uuid, (None, None))
+        if owner != write.claim:
+            verdicts.append(Recorded("lost", status))
+        else:
+            verdicts.append(Recorded("kept" if status == "PENDING" else "cancelled", status))
+    return verdicts
+
+
+LOAD_ONE = Statement(LOAD.text.replace("ORDER BY", "AND function_id = :step_id ORDER BY"))
+
+
+def load_one(tx: Tx, workflow_id: str, step_id: int) -> RecordedStep:
+    """One recorded operation that is known to exist."""
+    row = tx.one(LOAD_ONE, workflow_ids=[workflow_id], step_id=step_id)
+    assert row is not None
+    return RecordedStep(*row)
 
 
 def _record(tx: Tx, rows: Sequence[StepRow], *, any_status: bool) -> list[Recorded]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
+from dbos.lifecycle import TERMINAL
 from dbos.storage.protocol import SingleRead, Statement, Topic, Tx, Write
 from dbos.storage.rows import (
     RUN_COLUMNS,
@@ -176,6 +177,27 @@ def outcome(tx: Tx, workflow_id: str) -> Outcome | None:
     """The run's status and stored outcome; None if there is no such run."""
     row = tx.one(OUTCOME, workflow_id=workflow_id)
     return Outcome(*row) if row else None
+
+
+ENDED = Statement(
+    """
+    SELECT workflow_uuid FROM {workflow_status}
+    WHERE workflow_uuid {any_of(workflow_ids)} AND status {any_of(terminal)}
+    """
+)
+
+
+@SingleRead
+def ended(tx: Tx, workflow_ids: Sequence[str]) -> list[str]:
+    """Those of these runs that have ended, in whatever way."""
+    rows = tx.all(ENDED, workflow_ids=list(workflow_ids), terminal=sorted(TERMINAL))
+    return [row[0] for row in rows]
+
+
+@SingleRead
+def claims(tx: Tx, workflow_ids: Sequence[str]) -> dict[str, tuple[str | None, str]]:
+    """The claim and status of each of these runs that exists."""
+    return {row[0]: (row[1], row[2]) for row in tx.all(OWNERS, workflow_ids=list(workflow_ids))}
 
 
 @dataclass(frozen=True, slots=True)

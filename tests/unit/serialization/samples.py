@@ -154,7 +154,7 @@ def same(one: Any, other: Any) -> bool:
     if isinstance(one, complex):
         return same(one.real, other.real) and same(one.imag, other.imag)
     if isinstance(one, Decimal):
-        return one.as_tuple() == other.as_tuple()
+        return repr(one) == repr(other)
     if isinstance(one, enum.Enum):
         return one is other
     if isinstance(one, datetime):

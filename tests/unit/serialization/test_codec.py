@@ -129,7 +129,7 @@ def test_a_row_without_a_format_is_a_pickle_or_of_the_custom_serializer() -> Non
 def test_a_format_that_is_not_available_is_refused_for_reading_and_writing() -> None:
     codec = Codec(JSONSerializer())
 
-    with pytest.raises(DBOSSerializationError, match="output of step 3 of workflow w.*not avail"):
+    with pytest.raises(DBOSSerializationError, match=r"output of step 3 of workflow w.*not avail"):
         codec.load("x", "acme", WHERE)
     with pytest.raises(DBOSSerializationError, match="acme is not available"):
         codec.dump(1, "result", "acme")

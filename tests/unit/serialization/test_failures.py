@@ -58,10 +58,11 @@ def _through(error: BaseException, codec: Codec = CODEC, format: str = "json") -
 def test_parts_that_cannot_be_stored_are_replaced_by_their_text() -> None:
     restored: Any = _through(WithLock("m"))
 
-    assert type(restored) is WithLock
+    assert isinstance(restored, WithLock)
     assert (restored.args[0], restored.code) == ("m", 5)
     assert "lock" in restored.args[1]
-    assert "lock" in restored.lock
+    assert "lock" in str(vars(restored)["lock"])
+    assert type(vars(restored)["lock"]) is str
 
 
 def test_replacing_goes_only_as_deep_as_needed() -> None:
@@ -198,10 +199,10 @@ class TestPickle:
         error = ValueError("m")
         error.lock = threading.Lock()  # type: ignore[attr-defined]
 
-        restored = self._through(error)
+        restored: Any = self._through(error)
 
         assert type(restored) is ValueError
-        assert "lock" in restored.lock
+        assert "lock" in vars(restored)["lock"]
 
     def test_an_error_that_does_not_unpickle_gives_a_stand_in(self) -> None:
         restored = self._through(Forgetful(1, 2))

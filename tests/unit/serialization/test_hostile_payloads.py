@@ -153,7 +153,7 @@ def test_a_named_tuple_is_rebuilt_without_its_constructor(canary: Path) -> None:
 
 
 def test_looking_for_a_class_does_not_ask_the_module_for_it(canary: Path) -> None:
-    with pytest.raises(DBOSSerializationError, match="hostile.Nothing"):
+    with pytest.raises(DBOSSerializationError, match=r"hostile\.Nothing"):
         _read({"$dataclass": f"{HERE}:Nothing"})
 
     assert not canary.exists()

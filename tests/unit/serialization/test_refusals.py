@@ -60,12 +60,18 @@ class Computed:
 
 
 # A property over a field: what is set is not what is read.
-Computed.area = property(lambda self: 2, lambda self, value: None)  # type: ignore[assignment]
+Computed.area = property(lambda self: 2, lambda self, value: None)
 
 
 class OwnZone(tzinfo):
     def utcoffset(self, when: datetime | None) -> timedelta:
         return timedelta(0)
+
+    def dst(self, when: datetime | None) -> timedelta:
+        return timedelta(0)
+
+    def tzname(self, when: datetime | None) -> str:
+        return "own"
 
 
 def _generator() -> Iterator[int]:

@@ -1,0 +1,77 @@
+"""Writes that a run makes for others to see: recorded in workflow code, under its claim in a step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from dbos.engine.execution import Execution
+from dbos.engine.site import Site
+from dbos.engine.steps import (
+    Operation,
+    commit_in_order,
+    commit_owned,
+    itself,
+    recorded_step,
+    replayed,
+    step_row,
+)
+from dbos.errors import DBOSUsageError
+from dbos.serialization.codec import WorkflowSerializationFormat
+from dbos.storage.protocol import Write
+from dbos.storage.rows import Recorded, StepRow
+
+if TYPE_CHECKING:
+    from dbos.engine.engine import Runtime
+
+A = TypeVar("A")
+
+
+@dataclass(frozen=True, slots=True)
+class RunWrite:
+    """Where a write belongs: its run, the operation it counts to, and that operation's record."""
+
+    run: Execution
+    function_id: int
+    record: StepRow | None
+    """None in a step: the step's own record comes later."""
+    format: str
+
+
+async def write_in_run(
+    rt: Runtime,
+    site: Site,
+    name: str,
+    write: Write[A, Recorded],
+    argument: Callable[[RunWrite], A],
+    requested: WorkflowSerializationFormat | None = None,
+) -> None:
+    """Commit a write of the run around a call; in workflow code exactly once, with its record."""
+    run, step = site.scope.run, site.scope.step
+    if run is None or (step is not None and step.kind == "transaction"):
+        call = name.removeprefix("DBOS.")
+        verb = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in call)
+        raise DBOSUsageError(f"{verb}() must be called from within a workflow or step")
+    format = rt.engine.codec.format_for(
+        requested or WorkflowSerializationFormat.DEFAULT, run.format
+    )
+    if step is not None:
+        await run.ensure_alive(rt)
+        unrecorded = argument(RunWrite(run, step.step_id, None, format))
+        await commit_owned(rt, run, write, unrecorded, itself)
+        return
+    await run.ensure_alive(rt)
+    known = recorded_step(run, site.step_id, name)
+    run.in_flight += 1
+    try:
+        if known is not None:
+            await replayed(rt, run, known)
+            return
+        row = step_row(
+            rt, run, Operation(site.step_id, name, rt.io.now_ms()), output=None, error=None
+        )
+        recorded = argument(RunWrite(run, site.step_id, row, format))
+        await commit_in_order(rt, run, write, recorded, itself)
+    finally:
+        run.in_flight -= 1

@@ -1,0 +1,212 @@
+"""Messages: sent to a workflow by id, received in order and exactly once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+from dbos import validation
+from dbos.engine.engine import Runtime
+from dbos.engine.site import Site, only_in_workflow
+from dbos.engine.steps import Operation, commit_in_order, recorded_step, replayed, step_row
+from dbos.engine.waits import DurableWait, wait_durably
+from dbos.errors import DBOSException, DBOSNonExistentWorkflowError, DBOSUsageError
+from dbos.models import SendMessage
+from dbos.ops.verb import verb
+from dbos.serialization.codec import WorkflowSerializationFormat
+from dbos.storage import messages
+from dbos.storage.messages import NO_TOPIC, Message, Receiving, Sending, Sent
+from dbos.storage.rows import Recorded
+from dbos.storage.waits import Look
+
+SEND = "DBOS.send"
+SEND_BULK = "DBOS.send_bulk"
+RECV = "DBOS.recv"
+DEFAULT = WorkflowSerializationFormat.DEFAULT
+
+
+@verb(step_ids=1)
+async def send(
+    rt: Runtime,
+    site: Site,
+    destination_id: str,
+    message: Any,
+    topic: str | None = None,
+    *,
+    idempotency_key: str | None = None,
+    serialization_type: WorkflowSerializationFormat | None = DEFAULT,
+    send_to_forks: bool = False,
+) -> None:
+    """Send a message to a workflow; durable when this returns.
+
+    From workflow code the call is one step and sends exactly once. From a step or from outside it is
+    not recorded: give an `idempotency_key` to send once.
+
+    Args:
+        destination_id: a workflow, active or finished.
+        message: any value that can be stored.
+        topic: the receiver asks for the same one; None is a topic of its own.
+        idempotency_key: a message under a key that this destination has seen is not sent again.
+        serialization_type: format of the message; default: that of the calling workflow.
+        send_to_forks: also send to every workflow forked from the destination up to now.
+
+    Raises:
+        DBOSNonExistentWorkflowError: "Non-existent `send` destination"; nothing was sent.
+        DBOSSerializationError: the message cannot be stored.
+        DBOSInvalidInputError: an id, topic or key is not valid.
+    """
+    outgoing = [SendMessage(destination_id, message, topic, idempotency_key)]
+    sending = _sending(rt, site, outgoing, serialization_type, send_to_forks)
+    await _send(rt, site, SEND, sending)
+
+
+@verb(step_ids=1)
+async def send_bulk(
+    rt: Runtime,
+    site: Site,
+    messages: Sequence[SendMessage],
+    *,
+    serialization_type: WorkflowSerializationFormat | None = DEFAULT,
+    send_to_forks: bool = False,
+) -> None:
+    """Send several messages, all or none; durable when this returns.
+
+    They are received in list order. From workflow code the call is one step and sends exactly once.
+
+    Raises:
+        DBOSNonExistentWorkflowError: one destination does not exist; nothing was sent.
+        DBOSException: "duplicate idempotency keys" for one destination in one call; nothing was sent.
+        DBOSSerializationError: a message cannot be stored.
+        DBOSInvalidInputError: an id, topic or key is not valid.
+    """
+    sending = _sending(rt, site, list(messages), serialization_type, send_to_forks)
+    await _send(rt, site, SEND_BULK, sending)
+
+
+@verb(step_ids=2)
+async def recv(
+    rt: Runtime, site: Site, topic: str | None = None, timeout_seconds: float = 60
+) -> Any:
+    """Receive the oldest message that this workflow has not yet received on a topic.
+
+    The message is consumed together with the step record: exactly once. Nothing in time gives None. The
+    deadline is durable: a restarted workflow waits only the remainder.
+
+    Args:
+        topic: exactly this one; None is a topic of its own.
+        timeout_seconds: 0 looks once.
+
+    Raises:
+        DBOSUsageError: called outside workflow code, or while another `recv` of the workflow waits on
+            the topic.
+        DBOSInvalidInputError: the topic or the timeout is not valid.
+    """
+    run = only_in_workflow(site, "recv")
+    stored_topic = _stored_topic(topic)
+    timeout_s = validation.waiting_limit(timeout_seconds)
+    if stored_topic in run.receiving:
+        raise DBOSUsageError(
+            "Another recv() of this workflow waits on the same topic: await it first, or receive on "
+            "another topic."
+        )
+
+    def argument(look: Look) -> Receiving:
+        return Receiving(stored_topic, look)
+
+    run.receiving.add(stored_topic)
+    try:
+        return await wait_durably(
+            rt,
+            run,
+            DurableWait(
+                RECV,
+                site.step_id,
+                timeout_s,
+                messages.message_topic(run.workflow_id, stored_topic),
+                (run.workflow_id, stored_topic),
+                messages.receive,
+                argument,
+            ),
+        )
+    finally:
+        run.receiving.discard(stored_topic)
+
+
+def _sending(
+    rt: Runtime,
+    site: Site,
+    outgoing: Sequence[SendMessage],
+    serialization_type: WorkflowSerializationFormat | None,
+    to_forks: bool,
+) -> Sending:
+    run = site.scope.run
+    format = rt.engine.codec.format_for(
+        serialization_type or DEFAULT, run.format if run is not None else None
+    )
+    seen: set[tuple[str, str]] = set()
+    stored: list[Message] = []
+    for message in outgoing:
+        destination = validation.workflow_id(message.destination_id)
+        key = validation.optional_identifier(message.idempotency_key, "idempotency_key")
+        if key is not None and (destination, key) in seen:
+            raise DBOSException("duplicate idempotency keys for one destination in one send_bulk()")
+        if key is not None:
+            seen.add((destination, key))
+        stored.append(
+            Message(
+                rt.engine.new_id() if key is None else keyed_message_id(destination, key),
+                destination,
+                _stored_topic(message.topic),
+                rt.engine.codec.dump(message.message, "message", format),
+                format,
+            )
+        )
+    return Sending(tuple(stored), None, to_forks)
+
+
+def keyed_message_id(destination: str, key: str) -> str:
+    """The id that makes an idempotency key count once per destination.
+
+    The plain form is the one of databases in use. It would be ambiguous for parts that hold its
+    separator; those are hashed.
+    """
+    if "::" not in destination and "::" not in key:
+        return f"{key}::{destination}"
+    return hashlib.sha256(f"{len(key)}:{key}{destination}".encode()).hexdigest()
+
+
+async def _send(rt: Runtime, site: Site, name: str, sending: Sending) -> None:
+    run = site.run
+    if run is None:
+        if sending.messages:
+            _check(await rt.io.commit(messages.send, sending, sending.messages[0].destination_uuid))
+        return
+    await run.ensure_alive(rt)
+    known = recorded_step(run, site.step_id, name)
+    run.in_flight += 1
+    try:
+        if known is not None:
+            await replayed(rt, run, known)
+            return
+        operation = Operation(site.step_id, name, rt.io.now_ms())
+        row = step_row(rt, run, operation, output=None, error=None)
+        recorded = Sending(sending.messages, row, sending.to_forks)
+        _check(await commit_in_order(rt, run, messages.send, recorded, _verdict))
+    finally:
+        run.in_flight -= 1
+
+
+def _check(sent: Sent) -> None:
+    if sent.unknown_destination is not None:
+        raise DBOSNonExistentWorkflowError("`send` destination", sent.unknown_destination)
+
+
+def _verdict(sent: Sent) -> Recorded:
+    # An unknown destination is the caller's error and leaves the run as it is.
+    return sent.recorded or Recorded("kept", "PENDING")
+
+
+def _stored_topic(topic: str | None) -> str:
+    checked = validation.topic(topic)
+    return NO_TOPIC if checked is None else checked

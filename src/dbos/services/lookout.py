@@ -1,0 +1,78 @@
+"""The safety net beneath the bells: one batched look for all that is waited for.
+
+Most changes ring: those of this process after their commit, those of others through the database's
+notifications. Some do not: rows written by hand, by another program, or while a connection was lost. So
+once a second the lookout asks the database about everything that somebody here waits for, one query a
+kind however many wait, and rings what has changed. It also finds out which of the runs that are running
+here were cancelled or taken away.
+"""
+
+from __future__ import annotations
+
+from dbos.engine.engine import Engine
+from dbos.runtime.reader import Reader
+from dbos.runtime.service import Service
+from dbos.runtime.wakeups import WakeupHub
+from dbos.storage import events, messages, streams, workflows
+from dbos.storage.protocol import Topic
+
+
+class Lookout(Service):
+    """Looks for changes that rang no bell. Rung itself when a run here may have been cancelled."""
+
+    name = "lookout"
+
+    def __init__(self, engine: Engine, reader: Reader, hub: WakeupHub, every_s: float) -> None:
+        super().__init__()
+        self._engine = engine
+        self._reader = reader
+        self._hub = hub
+        self._every_s = every_s
+        self._lengths: dict[tuple[str, str], int] = {}
+        hub.attach(Topic("cancel", ""), self.bell)
+
+    def tick(self) -> float:
+        self._stop_cancelled_runs()
+        self._hub.publish(self._changed())
+        return self._every_s
+
+    def _stop_cancelled_runs(self) -> None:
+        """Tell runs that they were cancelled, or are no longer ours."""
+        running = [run for run in list(self._engine.running.values()) if run.stop is None]
+        if not running:
+            return
+        stored = self._reader.run(workflows.claims, [run.workflow_id for run in running])
+        for run in running:
+            claim, status = stored.get(run.workflow_id, (None, ""))
+            if claim != run.claim:
+                run.stop = "lost"
+            elif status == "CANCELLED":
+                run.stop = "cancelled"
+            else:
+                continue
+            self._hub.publish((run.stopped,))
+
+    def _changed(self) -> list[Topic]:
+        changed: list[Topic] = []
+        if ended := [subject[0] for subject in self._hub.subjects("done")]:
+            found = self._reader.run(workflows.ended, ended)
+            changed += [Topic("done", workflow_id) for workflow_id in found]
+        if waiting := self._pairs("message"):
+            changed += self._reader.run(messages.any_waiting, waiting)
+        if awaited := self._pairs("event"):
+            changed += self._reader.run(events.any_set, awaited)
+        changed += self._longer_streams()
+        return changed
+
+    def _longer_streams(self) -> list[Topic]:
+        pairs = self._pairs("stream")
+        if not pairs:
+            self._lengths.clear()
+            return []
+        lengths = self._reader.run(streams.lengths, pairs)
+        grown = [pair for pair, length in lengths.items() if self._lengths.get(pair) != length]
+        self._lengths = lengths
+        return [streams.stream_topic(*pair) for pair in grown]
+
+    def _pairs(self, kind: str) -> list[tuple[str, str]]:
+        return [(subject[0], subject[1]) for subject in self._hub.subjects(kind)]

@@ -1,0 +1,225 @@
+"""Messages: sending to runs, and receiving exactly once together with the step record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from dbos.storage.protocol import SingleRead, Statement, Topic, Tx, Write
+from dbos.storage.rows import Recorded, StepRow
+from dbos.storage.steps import record_pending
+from dbos.storage.waits import Look, Seen, record_looks
+
+NO_TOPIC = "__null__topic__"
+"""The stored form of topic None."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message to store. Messages of a call are stored in the order of their positions."""
+
+    message_uuid: str
+    destination_uuid: str
+    topic: str
+    message: str
+    serialization: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """One call that sends: all of its messages or none, with the caller's record if there is one."""
+
+    messages: tuple[Message, ...]
+    record: StepRow | None = None
+    to_forks: bool = False
+
+
+class Sent(NamedTuple):
+    """What became of a call that sends."""
+
+    recorded: Recorded | None
+    unknown_destination: str | None = None
+
+
+EXISTING = Statement(
+    "SELECT workflow_uuid FROM {workflow_status} WHERE workflow_uuid {any_of(workflow_ids)}"
+)
+
+FORKS = Statement(
+    """
+    WITH RECURSIVE family (workflow_uuid, origin) AS (
+        SELECT workflow_uuid, workflow_uuid FROM {workflow_status}
+        WHERE workflow_uuid {any_of(workflow_ids)}
+        UNION
+        SELECT fork.workflow_uuid, family.origin FROM {workflow_status} AS fork
+        JOIN family ON fork.forked_from = family.workflow_uuid)
+    SELECT origin, workflow_uuid FROM family WHERE origin <> workflow_uuid
+    """
+)
+
+INSERT = Statement(
+    """
+    INSERT INTO {notifications} (message_uuid, destination_uuid, topic, message, serialization)
+    SELECT r.message_uuid, r.destination_uuid, r.topic, r.message, r.serialization
+    FROM {rows} {quietly} WHERE TRUE ORDER BY r.position
+    ON CONFLICT (message_uuid) DO NOTHING
+    """,
+    {
+        "position": "integer",
+        "message_uuid": "text",
+        "destination_uuid": "text",
+        "topic": "text",
+        "message": "text",
+        "serialization": "text",
+    },
+)
+
+
+def send_all(tx: Tx, sendings: Sequence[Sending]) -> list[Sent]:
+    """Store the messages of each call whose destinations all exist, and record the call."""
+    known = _existing(tx, sendings)
+    recordable = [
+        sending.record
+        for sending in sendings
+        if sending.record is not None and _unknown(sending, known) is None
+    ]
+    verdicts = iter(record_pending(tx, recordable) if recordable else [])
+    answers: list[Sent] = []
+    messages: list[Message] = []
+    for sending in sendings:
+        unknown = _unknown(sending, known)
+        recorded = next(verdicts) if unknown is None and sending.record is not None else None
+        answers.append(Sent(recorded, unknown))
+        if unknown is None and (recorded is None or recorded.verdict == "kept"):
+            messages.extend(_with_forks(tx, sending) if sending.to_forks else sending.messages)
+    if messages:
+        tx.run(INSERT, rows=[_positioned(index, row) for index, row in enumerate(messages)])
+    return answers
+
+
+def _existing(tx: Tx, sendings: Sequence[Sending]) -> set[str]:
+    ids = {message.destination_uuid for sending in sendings for message in sending.messages}
+    return {row[0] for row in tx.all(EXISTING, workflow_ids=sorted(ids))}
+
+
+def _unknown(sending: Sending, known: set[str]) -> str | None:
+    for message in sending.messages:
+        if message.destination_uuid not in known:
+            return message.destination_uuid
+    return None
+
+
+def _with_forks(tx: Tx, sending: Sending) -> Iterable[Message]:
+    """Each message, and a copy of it for every fork of its destination."""
+    origins = sorted({message.destination_uuid for message in sending.messages})
+    forks: dict[str, list[str]] = {}
+    for origin, fork in tx.all(FORKS, workflow_ids=origins):
+        forks.setdefault(origin, []).append(fork)
+    for message in sending.messages:
+        yield message
+        for fork in forks.get(message.destination_uuid, ()):
+            yield Message(
+                f"{message.message_uuid}::{fork}",
+                fork,
+                message.topic,
+                message.message,
+                message.serialization,
+            )
+
+
+def _positioned(position: int, row: Message) -> dict[str, object]:
+    return {
+        "position": position,
+        "message_uuid": row.message_uuid,
+        "destination_uuid": row.destination_uuid,
+        "topic": row.topic,
+        "message": row.message,
+        "serialization": row.serialization,
+    }
+
+
+def message_topic(workflow_id: str, topic: str) -> Topic:
+    """What a receiver of this topic waits for."""
+    return Topic("message", f"{workflow_id}::{topic}")
+
+
+def _sent_topics(sending: Sending, sent: Sent) -> Iterable[Topic]:
+    if sent.unknown_destination is None:
+        for message in sending.messages:
+            yield message_topic(message.destination_uuid, message.topic)
+
+
+send = Write("send", send_all, _sent_topics, rank=40)
+
+
+@dataclass(frozen=True, slots=True)
+class Receiving:
+    """One look of a `recv`."""
+
+    topic: str
+    look: Look
+
+
+# Messages stored before there was a sequence have none; they are the oldest.
+PICK = Statement(
+    """
+    SELECT r.workflow_uuid, r.topic, message.message_uuid, message.message, message.serialization
+    FROM {rows} JOIN {notifications} AS message ON message.message_uuid = (
+        SELECT waiting.message_uuid FROM {notifications} AS waiting
+        WHERE waiting.destination_uuid = r.workflow_uuid AND waiting.topic = r.topic
+          AND waiting.consumed = FALSE
+        ORDER BY {message_order(waiting)} LIMIT 1)
+    """,
+    {"workflow_uuid": "text", "topic": "text"},
+)
+
+CONSUME = Statement(
+    """
+    UPDATE {notifications} SET consumed = TRUE, consumed_function_id = r.function_id
+    FROM {rows} WHERE {notifications}.message_uuid = r.message_uuid
+    """,
+    {"message_uuid": "text", "function_id": "integer"},
+)
+
+
+def receive_all(tx: Tx, receivings: Sequence[Receiving]) -> list[Seen]:
+    """Consume the oldest message of each topic together with the record of its look."""
+    keys = [
+        {"workflow_uuid": receiving.look.found.workflow_uuid, "topic": receiving.topic}
+        for receiving in receivings
+    ]
+    picked = {(row[0], row[1]): row[2:] for row in tx.all(PICK, rows=keys)}
+    messages = [picked.get((key["workflow_uuid"], key["topic"])) for key in keys]
+    seen = record_looks(
+        tx,
+        [receiving.look for receiving in receivings],
+        [None if message is None else (message[1], message[2]) for message in messages],
+    )
+    consumed = [
+        {"message_uuid": message[0], "function_id": receiving.look.found.function_id}
+        for receiving, message, answer in zip(receivings, messages, seen, strict=True)
+        if message is not None and answer.is_fresh
+    ]
+    if consumed:
+        tx.run(CONSUME, rows=consumed)
+    return seen
+
+
+receive = Write("receive", receive_all, rank=45)
+
+ANY_WAITING = Statement(
+    """
+    SELECT DISTINCT r.workflow_uuid, r.topic FROM {rows} JOIN {notifications} AS message
+      ON message.destination_uuid = r.workflow_uuid AND message.topic = r.topic
+    WHERE message.consumed = FALSE
+    """,
+    {"workflow_uuid": "text", "topic": "text"},
+)
+
+
+@SingleRead
+def any_waiting(tx: Tx, keys: Sequence[tuple[str, str]]) -> list[Topic]:
+    """Those of these (workflow, topic) pairs for which a message waits."""
+    rows = [{"workflow_uuid": workflow_id, "topic": topic} for workflow_id, topic in keys]
+    return [message_topic(*row) for row in tx.all(ANY_WAITING, rows=rows)]

@@ -1,0 +1,265 @@
+"""Simulated executors: the engine's own code over one database, on virtual time, ordered by a seed.
+
+A `Simulation` holds the shared world and the executors; each executor is a process that keeps its
+lease, claims and takes over runs, and executes them with the engine's own code. What a process of
+the real package does on threads of its own (`services`) is done here by tasks, with the same writes
+in the same order.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from dbos.config import Settings
+from dbos.engine.context import Authentication
+from dbos.engine.engine import Engine, Identity
+from dbos.engine.execution import Execution, execute, hand_back
+from dbos.engine.io import Call, Closed, Io
+from dbos.engine.registry import Registry
+from dbos.engine.replay import Replay
+from dbos.errors import MaxRecoveryAttemptsExceededError
+from dbos.serialization.codec import Codec, Stored
+from dbos.serialization.typed import JSONSerializer
+from dbos.services.dispatcher import BATCH as CLAIM_BATCH
+from dbos.services.dispatcher import FALLBACK_S
+from dbos.services.failover import BATCH as TAKEOVER_BATCH
+from dbos.services.failover import LOOK_AT_PEERS_S, LOOK_AT_PIDS_S
+from dbos.services.leases import REGAINED, RENEWALS_PER_LEASE, TRUSTED_SHARE
+from dbos.storage import executors, recovery, steps, workflows
+from dbos.storage.protocol import Topic
+from dbos.storage.recovery import INTERNAL_QUEUE, Claimant, ClaimRequest, Runnable, TakeOver
+from dbos.storage.rows import ClaimedRun, ExecutorRow, RecordedStep
+from dbos.storage.workflows import DeadLetter
+from dbos.telemetry import log
+from dbos.testing.sim_io import SimIo, SimWorld, Weather
+
+
+class SimLease:
+    """The lease of a simulated executor, by the rules of `services.leases`."""
+
+    def __init__(self, executor: SimExecutor) -> None:
+        self._executor = executor
+        self._trusted_until_s = 0.0
+
+    def is_trusted(self) -> bool:
+        return self._executor.world.clock.now_s < self._trusted_until_s
+
+    async def regain(self, io: Io) -> None:
+        with self._executor.io.hub.watch(REGAINED) as bell:
+            while not self.is_trusted():
+                await io.wait(bell, 1.0)
+
+    async def renew(self) -> None:
+        row = self._executor.row()
+        sent_at_s = self._executor.world.clock.now_s
+        await self._executor.io.commit(executors.renew, row, row.incarnation_id)
+        was_trusted = self.is_trusted()
+        self._trusted_until_s = sent_at_s + row.lease_ms / 1000 * TRUSTED_SHARE
+        if not was_trusted:
+            self._executor.io.hub.publish((REGAINED,))
+
+
+class SimExecutor:
+    """One simulated process: an engine and its services, on one loop."""
+
+    def __init__(
+        self, world: SimWorld, number: int, settings: Settings, registry: Registry, weather: Weather
+    ) -> None:
+        self.world = world
+        self.number = number
+        self.weather = weather
+        self.settings = settings
+        self.is_known_dead = False
+        """Its peers, on the same host, find its process gone."""
+        self.io = SimIo(world, number, weather, lanes=weather.random.choice((1, 2)))
+        self.lease = SimLease(self)
+        version = settings.explicit_version or "v1"
+        self.engine = Engine(
+            settings=settings,
+            identity=Identity(self._token(), settings.executor_id, version),
+            registry=registry,
+            codec=Codec(JSONSerializer()),
+            hub=self.io.hub,
+            lease=self.lease,
+            launcher=self,
+            new_id=self._token,
+            new_token=self._token,
+            blocking_io=self.io,
+            async_io=self.io,
+        )
+
+    @property
+    def is_alive(self) -> bool:
+        return self.io.loop.is_alive
+
+    def start(self, run: Execution, *, on_callers_loop: bool = False) -> None:
+        """Give a background run its task: this executor is its engine's launcher."""
+        self.engine.running[run.workflow_id] = run
+        self.io.loop.spawn(_background(self.engine, run))
+
+    def row(self) -> ExecutorRow:
+        identity = self.engine.identity
+        return ExecutorRow(
+            incarnation_id=identity.incarnation_id,
+            executor_id=identity.executor_id,
+            application_name=self.settings.name,
+            application_version=identity.application_version,
+            version_policy=self.settings.version_policy,
+            host="simulated",
+            pid=self.number,
+            process_started="",
+            lease_ms=round(self.settings.lease_s * 1000),
+            capabilities="{}",
+        )
+
+    def _token(self) -> str:
+        return f"{self.weather.random.getrandbits(128):032x}"
+
+
+class Simulation:
+    """Executors that share one database, and the order in which their world answers them."""
+
+    def __init__(self, world: SimWorld, settings: Settings, registry: Registry) -> None:
+        self.world = world
+        self.executors: list[SimExecutor] = []
+        self._settings = settings
+        self._registry = registry
+
+    @property
+    def alive(self) -> list[SimExecutor]:
+        return [executor for executor in self.executors if executor.is_alive]
+
+    def launch(self, weather: Weather) -> SimExecutor:
+        """Start one more process of the application."""
+        executor = SimExecutor(
+            self.world, len(self.executors), self._settings, self._registry, weather
+        )
+        self.executors.append(executor)
+        executor.io.loop.spawn(self._serve(executor))
+        return executor
+
+    def kill(self, executor: SimExecutor, *, known: bool) -> None:
+        """End a process where it stands. `known`: its peers can tell; else they wait for its lease."""
+        executor.is_known_dead = known
+        executor.io.loop.kill()
+
+    async def _serve(self, executor: SimExecutor) -> None:
+        await executor.lease.renew()
+        spawn = executor.io.loop.spawn
+        spawn(_keep_lease(executor))
+        spawn(_dispatch(executor))
+        spawn(self._fail_over(executor))
+
+    async def _fail_over(self, executor: SimExecutor) -> None:
+        """What `services.failover` does."""
+        look_again_s = 0.0
+        while True:
+            dead = self._known_dead()
+            if dead or executor.world.clock.now_s >= look_again_s:
+                for peer in await executor.io.read(executors.peers):
+                    if peer.incarnation_id in dead:
+                        gone = peer.incarnation_id
+                        await executor.io.commit(executors.remove, gone, gone)
+                        self._forget(gone)
+                request = TakeOver(
+                    executor.settings.name, executor.engine.new_token(), TAKEOVER_BATCH
+                )
+                await executor.io.commit(recovery.take_over, request, "")
+                look_again_s = executor.world.clock.now_s + LOOK_AT_PEERS_S
+            await executor.io.sleep(LOOK_AT_PIDS_S)
+
+    def _known_dead(self) -> list[str]:
+        return [
+            executor.engine.identity.incarnation_id
+            for executor in self.executors
+            if executor.is_known_dead
+        ]
+
+    def _forget(self, incarnation_id: str) -> None:
+        for executor in self.executors:
+            if executor.engine.identity.incarnation_id == incarnation_id:
+                executor.is_known_dead = False
+
+
+async def _background(engine: Engine, run: Execution) -> None:
+    """What `api.assembly` does around a background run."""
+    try:
+        await execute(engine.aio, run)
+    except Closed:
+        return
+    except Exception as error:
+        log.background_run_failed(run.workflow_id, error)
+        hand_back(engine.aio, run)
+
+
+async def _keep_lease(executor: SimExecutor) -> None:
+    while True:
+        await executor.io.sleep(executor.settings.lease_s / RENEWALS_PER_LEASE)
+        await executor.lease.renew()
+
+
+async def _dispatch(executor: SimExecutor) -> None:
+    """What `services.dispatcher` does."""
+    io = executor.io
+    with io.hub.watch(Topic("queue", INTERNAL_QUEUE)) as bell:
+        while True:
+            request = _claim_request(executor)
+            claimed = await io.commit(recovery.claim, request, INTERNAL_QUEUE)
+            if claimed:
+                again = [run.workflow_id for run in claimed if run.recovery_attempts > 1]
+                histories: dict[str, list[RecordedStep]] = {}
+                for step in await io.read(steps.load, again):
+                    histories.setdefault(step.workflow_id, []).append(step)
+                for run in claimed:
+                    await _start(executor, run, histories.get(run.workflow_id, []))
+            if len(claimed) < CLAIM_BATCH:
+                await io.wait(bell, FALLBACK_S)
+
+
+async def _start(executor: SimExecutor, run: ClaimedRun, history: list[RecordedStep]) -> None:
+    engine = executor.engine
+    target = engine.registry.find(run.name)
+    assert target is not None
+    limit = target.max_recovery_attempts
+    if limit is not None and run.recovery_attempts > limit + 1:
+        log.dead_lettered(MaxRecoveryAttemptsExceededError(run.workflow_id, limit))
+        letter = DeadLetter(run.workflow_id, run.claim, None)
+        await executor.io.commit(workflows.dead_letter, letter, run.workflow_id)
+        return
+    where = Stored(run.workflow_id, None, "inputs")
+    args, kwargs = engine.codec.load_arguments(run.inputs, run.serialization, where)
+    roles = msgspec.json.decode(run.authenticated_roles or "null", type=tuple[str, ...] | None)
+    execution = Execution(
+        engine,
+        run.workflow_id,
+        run.name,
+        run.claim,
+        Call(target.body, args, kwargs, target.is_async),
+        format=run.serialization or engine.codec.native,
+        authentication=Authentication(run.authenticated_user, roles, run.assumed_role),
+        deadline_ms=run.deadline_ms,
+        replay=Replay(history),
+        is_background=True,
+    )
+    executor.start(execution)
+
+
+def _claim_request(executor: SimExecutor) -> ClaimRequest:
+    engine, settings = executor.engine, executor.settings
+    claimant = Claimant(
+        incarnation_id=engine.identity.incarnation_id,
+        executor_id=engine.identity.executor_id,
+        application_name=settings.name,
+        application_version=engine.identity.application_version,
+        is_latest=True,
+        any_version=settings.version_policy == "any",
+        by_source=settings.version_policy == "compatible",
+        formats=sorted(engine.codec.readable),
+        functions=[
+            Runnable(registration.run_name, engine.registry.code_hash(registration))
+            for registration in engine.registry.all()
+        ],
+    )
+    return ClaimRequest(
+        claimant, INTERNAL_QUEUE, engine.new_token(), CLAIM_BATCH, engine.codec.unnamed
+    )

@@ -1,0 +1,1 @@
+"""Tests that crash workflows at every effect."""

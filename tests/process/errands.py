@@ -1,0 +1,69 @@
+"""What workers are asked to do: each errand is one workflow with a known id and a known result."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Kind = Literal["chain", "fan", "family", "clan"]
+Mode = Literal["background", "background_async", "direct", "direct_async"]
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+BLOCKING_KINDS: tuple[Kind, ...] = ("chain", "family")
+BLOCKING_MODES: tuple[Mode, ...] = ("background", "direct")
+ASYNC_MODES: tuple[Mode, ...] = ("background", "background_async", "direct_async")
+FAN_WIDTH = 3
+LONGEST_PAUSE_S = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """One workflow to start: which, how, under what id and with what argument."""
+
+    workflow_id: str
+    kind: Kind
+    mode: Mode
+    number: int
+
+    @property
+    def expected(self) -> int:
+        return EXPECTED[self.kind](self.number)
+
+    def command(self) -> str:
+        return f"start {self.workflow_id} {self.kind} {self.mode} {self.number}"
+
+
+def draw_errands(count: int, prefix: str, randomness: random.Random) -> list[Errand]:
+    """A mixture of all kinds and modes, the same for the same seed."""
+    errands: list[Errand] = []
+    for index in range(count):
+        kind = KINDS[index % len(KINDS)]
+        modes = BLOCKING_MODES if kind in BLOCKING_KINDS else ASYNC_MODES
+        mode = randomness.choice(modes)
+        errands.append(Errand(f"{prefix}{index}", kind, mode, randomness.randrange(1000)))
+    return errands
+
+
+def pause_s(number: int) -> float:
+    """How long a workflow with this argument sleeps: anything from nothing to the longest pause."""
+    return (number * 37 % 100) / 100 * LONGEST_PAUSE_S
+
+
+def chain(number: int) -> int:
+    return (number + 1) * 2 + 3
+
+
+def fan(number: int) -> int:
+    return sum(number + index + 1 for index in range(FAN_WIDTH)) * 2
+
+
+def family(number: int) -> int:
+    return chain(number) + fan(number) + chain(number + 1) + 1
+
+
+def clan(number: int) -> int:
+    return fan(number) + fan(number + 1) + chain(number) + 1
+
+
+EXPECTED = {"chain": chain, "fan": fan, "family": family, "clan": clan}

@@ -1,0 +1,1 @@
+"""Seeded simulations: many executors on one database, on virtual time."""
