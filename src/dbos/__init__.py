@@ -12,6 +12,7 @@ from dbos.api.options import (
 from dbos.config import DBOSConfig, FailoverConfig
 from dbos.errors import PortableWorkflowError
 from dbos.models import (
+    SendMessage,
     StepInfo,
     StepOptions,
     VersionInfo,
@@ -38,6 +39,7 @@ __all__ = [
     "JSONSerializer",
     "PickleSerializer",
     "PortableWorkflowError",
+    "SendMessage",
     "Serializer",
     "SetWorkflowAttributes",
     "SetWorkflowID",

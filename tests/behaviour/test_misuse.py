@@ -280,7 +280,7 @@ class TestGuard:
         with pytest.raises(DBOSEventLoopError, match="run_step_async"):
             DBOS.run_step_async(None, print)
 
-    def test_blocking_on_a_run_of_the_loop_one_stands_on_is_an_error(
+    def test_a_sync_workflow_called_from_a_coroutine_may_start_async_ones(
         self, app: Application
     ) -> None:
         @DBOS.workflow()
@@ -289,13 +289,13 @@ class TestGuard:
             return 1
 
         @DBOS.workflow()
-        def waits(workflow_id: str) -> None:
+        def starts(workflow_id: str) -> None:
             with SetWorkflowID(workflow_id):
                 DBOS.start_workflow(mine)
 
         async def scenario() -> None:
             handle = await DBOS.start_workflow_async(mine)
-            waits("other")
+            starts("other")
             assert await handle.get_result() == 1
             assert await DBOS.get_result_async("other") == 1
 

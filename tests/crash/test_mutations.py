@@ -94,14 +94,6 @@ def test_a_replay_that_delivers_in_another_order_is_noticed(
     assert "same result" in rules_broken(report)
 
 
-def test_a_lost_run_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(BlockingIo, "commit", forgetting_outcomes(BlockingIo.commit))
-
-    report = explore_crashes(CORPUS["start_without_awaiting"], moments=("before",), limit=1)
-
-    assert "acknowledged means durable" in rules_broken(report)
-
-
 def test_an_invariant_of_the_user_is_checked_at_every_point() -> None:
     seen: list[object] = []
 
@@ -139,15 +131,6 @@ def acknowledging_early(commit: Commit) -> Commit:
     return commit_late
 
 
-def forgetting_outcomes(commit: Commit) -> Commit:
-    """Answer that an outcome was recorded, and record nothing."""
-
-    async def commit_all_else(self: Io, write: Write[Any, Any], arg: Any, lane_key: str) -> Any:
-        return write is workflows.finish or await commit(self, write, arg, lane_key)
-
-    return commit_all_else
-
-
 def nothing_recorded(_: object, __: int, ___: str) -> RecordedStep | None:
     return None
 
@@ -158,5 +141,3 @@ async def no_turn(self: Replay, io: Io, place: int, *, alone: bool) -> None:
 
 async def no_settling(self: AsyncIo) -> None:
     return None
-
-

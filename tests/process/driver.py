@@ -3,8 +3,8 @@
 Theory of operation. Each worker seat has errands of its own. In each of its lives it is told the
 errands that are due and neither acknowledged nor found in the database after a kill: those it must
 never need to be told again. A life ends by SIGKILL at a moment drawn uniformly from the time
-between the start of the process and a while after its launch. Right after the kill the database is
-read from outside. After the last kill every seat lives once more, gets the rest done, and is asked
+between the start of the process and a while after its launch, whose length is that of the launch
+before it. Right after the kill the database is read from outside. After the last kill every seat lives once more, gets the rest done, and is asked
 for all results.
 """
 
@@ -49,6 +49,7 @@ class Record:
     heard: Heard = field(default_factory=Heard)
     snapshots: list[Snapshot] = field(default_factory=list[Snapshot])
     lost: set[str] = field(default_factory=set[str])
+    launch_s: float = 0.0
     kills_at_start_up: int = 0
     exit_code: int | None = None
 
@@ -88,13 +89,13 @@ class Storm:
         self._directory = directory
         self._weather = weather
         self._observer = Observer(database_url)
-        self._launch_s = measure_launch(directory)
 
     def run(self) -> Outcome:
+        launch_s = measure_launch(self._directory)
         began = time.monotonic()
         seats = range(self._weather.seats)
         with ThreadPoolExecutor(len(seats), "seat") as pool:
-            endings = [pool.submit(self._endure, seat) for seat in seats]
+            endings = [pool.submit(self._endure, seat, launch_s) for seat in seats]
             records = [ending.result() for ending in endings]
         return self._judge(records, time.monotonic() - began)
 
@@ -102,15 +103,15 @@ class Storm:
         randomness = random.Random(f"{self._weather.seed}/{seat}/errands")
         return draw_errands(self._weather.errands, f"seat{seat}-", randomness)
 
-    def _endure(self, seat: int) -> Record:
+    def _endure(self, seat: int, launch_s: float) -> Record:
         randomness = random.Random(f"{self._weather.seed}/{seat}/kills")
-        errands, record = self.errands_of(seat), Record()
+        errands, record = self.errands_of(seat), Record(launch_s=launch_s)
         for number in range(self._weather.kills):
             due = errands[: math.ceil((number + 1) / self._weather.kills * len(errands))]
-            moment_s = randomness.uniform(0, self._launch_s + WORK_S)
+            moment_s = randomness.uniform(0, record.launch_s + WORK_S)
             life = Life(self._database_url, self._directory, record.heard)
             try:
-                _live(life, _unheard(due, record), moment_s)
+                _live(life, _unheard(due, record), moment_s, record)
                 record.kills_at_start_up += not record.heard.is_ready
                 life.kill()
             finally:
@@ -179,11 +180,10 @@ def measure_launch(directory: Path) -> float:
     life = Life(f"sqlite:///{apart / 'system.sqlite'}", apart, Heard())
     try:
         life.be_ready()
-        launch_s = life.age_s
         life.end()
     finally:
         life.abandon()
-    return launch_s
+    return life.launch_s
 
 
 def count_tracebacks(directory: Path) -> int:
@@ -192,10 +192,15 @@ def count_tracebacks(directory: Path) -> int:
     return sum(text.count("Traceback") for text in said)
 
 
-def _live(life: Life, errands: list[Errand], moment_s: float) -> None:
+def _live(life: Life, errands: list[Errand], moment_s: float, record: Record) -> None:
     """Send the worker its errands once it is launched, and listen to it until its moment comes."""
     moment = life.started_at + moment_s
+    if moment_s >= record.launch_s:
+        # A launch that takes longer than the one before must not eat up the time for work.
+        life.be_ready()
+        moment = time.monotonic() + moment_s - record.launch_s
     if life.get_ready(moment):
+        record.launch_s = life.launch_s
         for errand in errands:
             life.send(errand)
     while life.listen(moment):

@@ -55,7 +55,7 @@ class LedgerWriter:
 def read_ledger(directory: Path) -> list[Entry]:
     """The events of all processes, in the order of their times."""
     files = sorted(directory.glob("*.ledger"))
-    entries = [Entry.parse(line) for file in files for line in file.read_text().splitlines()]
+    entries = [Entry.parse(line) for file in files for line in _whole_lines(file.read_text())]
     return sorted(entries, key=_time)
 
 
@@ -104,6 +104,11 @@ def _first_seen(entries: list[Entry], snapshots: Iterable[Snapshot]) -> dict[Ste
         for step in snapshot.recorded:
             seen[step] = min(seen.get(step, snapshot.at_ns), snapshot.at_ns)
     return seen
+
+
+def _whole_lines(text: str) -> list[str]:
+    """All lines but one that a kill cut short: a write may end at the boundary of a page."""
+    return text[: text.rfind("\n") + 1].splitlines()
 
 
 def _time(entry: Entry) -> int:

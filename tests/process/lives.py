@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import queue
 import signal
@@ -45,6 +46,7 @@ class Life:
         self.heard.is_ready = False
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self.started_at = time.monotonic()
+        self.launch_s = math.inf
         self.complaints = directory / f"{time.monotonic_ns()}.stderr"
         with self.complaints.open("wb") as complaints:
             self._process = subprocess.Popen(
@@ -63,10 +65,6 @@ class Life:
     @property
     def pid(self) -> int:
         return self._process.pid
-
-    @property
-    def age_s(self) -> float:
-        return time.monotonic() - self.started_at
 
     def send(self, errand: Errand) -> None:
         self._command(errand.command())
@@ -90,6 +88,7 @@ class Life:
         while not self.heard.is_ready:
             if not self.listen(until):
                 return False
+        self.launch_s = min(self.launch_s, time.monotonic() - self.started_at)
         return True
 
     def be_ready(self) -> None:

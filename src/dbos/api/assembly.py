@@ -28,10 +28,13 @@ from dbos.runtime.threads import WorkerThreads
 from dbos.runtime.wakeups import WakeupHub
 from dbos.serialization.codec import Codec, Serializer
 from dbos.serialization.typed import JSONSerializer
+from dbos.services.deadlines import Deadlines
 from dbos.services.dispatcher import Dispatcher
 from dbos.services.failover import BATCH as TAKEOVER_BATCH
 from dbos.services.failover import Failover
 from dbos.services.leases import LeaseKeeper
+from dbos.services.listener import ListenerService, NotifierService
+from dbos.services.lookout import Lookout
 from dbos.storage import versions
 from dbos.storage.open import OpenOptions, open_database
 from dbos.storage.protocol import Topic
@@ -103,7 +106,11 @@ class LaunchedEngine:
         self._database = open_database(settings.system_database, _open_options(settings))
         self._hub = WakeupHub()
         self._reader = Reader(self._database)
-        self._committer = Committer(self._database, self._hub.publish, settle_all)
+        announcer = self._database.announcer()
+        self._notifier = (
+            NotifierService(announcer, settings.notification_coalesce_s) if announcer else None
+        )
+        self._committer = Committer(self._database, self._publish, settle_all)
         self._loops = LoopHouse()
         self._threads = WorkerThreads(settings.max_executor_threads)
         self._lease = LeaseKeeper(
@@ -128,6 +135,9 @@ class LaunchedEngine:
         self._dispatcher = Dispatcher(
             self.engine, self._committer, self._reader, self._claim_request
         )
+        self._lookout = Lookout(self.engine, self._reader, self._hub, settings.notification_poll_s)
+        self._deadlines = Deadlines(self.engine, self._committer, self._reader, self._hub)
+        self._listener = ListenerService(self._database, self._hub)
         self._started: list[Service] = []
 
     def launch(self) -> None:
@@ -142,6 +152,12 @@ class LaunchedEngine:
             for queue in self._dispatcher.queues:
                 self._hub.attach(Topic("queue", queue), self._dispatcher.bell)
             self._failover.recover_all()
+            if self._notifier is not None:
+                self._start(self._notifier)
+            if self._database.can_listen:
+                self._start(self._listener)
+            self._start(self._lookout)
+            self._start(self._deadlines)
             self._start(self._dispatcher)
             if self.settings.failover_enabled:
                 self._start(self._failover)
@@ -151,11 +167,12 @@ class LaunchedEngine:
 
     def close(self, wait_s: float) -> None:
         """Stop claiming, wait for background runs, give everything back."""
-        for service in (self._dispatcher, self._failover):
-            service.stop()
+        self._dispatcher.stop()
+        self._failover.stop()
         self._await_background_runs(wait_s)
         self._stop_runs()
-        self._lease.stop()
+        for service in reversed(self._started):
+            service.stop()
         if self._started:
             with suppress(DBOSException):
                 self._lease.release()
@@ -171,12 +188,13 @@ class LaunchedEngine:
 
     def suspend(self) -> None:
         """Stop claiming, taking over and renewing the lease, as a paused process does."""
-        for service in (self._dispatcher, self._failover, self._lease):
+        for service in reversed(self._started):
             service.stop()
 
     def _stop_runs(self) -> None:
         for run in list(self.engine.running.values()):
             run.stop = "lost"
+        self._hub.publish_all()
         self._threads.stop()
         self._loops.stop()
 
@@ -185,6 +203,12 @@ class LaunchedEngine:
         self._reader.stop()
         self._hub.publish_all()
         self._database.close()
+
+    def _publish(self, topics: list[Topic]) -> None:
+        """Ring here what became durable, and have other processes told."""
+        self._hub.publish(topics)
+        if self._notifier is not None:
+            self._notifier.tell(topics)
 
     def _start(self, service: Service) -> None:
         self._started.append(service)

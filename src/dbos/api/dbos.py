@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar, overload
 
-from dbos.api import decorators, facade, lifetime, starting
+from dbos.api import decorators, facade, lifetime, starting, waiting
 from dbos.api.facade import ClassProperty
 from dbos.api.handles import AsyncHandle, SyncHandle, WorkflowHandle, WorkflowHandleAsync
 from dbos.api.slot import around
@@ -14,7 +14,7 @@ from dbos.api.twins import awaitable, blocking, refuse_under_a_loop
 from dbos.config import DBOSConfig
 from dbos.engine.site import here
 from dbos.models import StepOptions
-from dbos.ops import results
+from dbos.ops import events, management, messaging, results, streams
 from dbos.ops.sleep import sleep as durable_sleep
 from dbos.runtime.drive import drive
 
@@ -211,5 +211,87 @@ class DBOS:
     get_result_async = awaitable(results.get_result)
     get_workflow_status = blocking(results.get_workflow_status)
     get_workflow_status_async = awaitable(results.get_workflow_status)
+    wait_first = staticmethod(waiting.wait_first)
+    wait_first_async = staticmethod(waiting.wait_first_async)
+    asyncio_wait = staticmethod(waiting.asyncio_wait)
+
+    send = blocking(messaging.send)
+    send_async = awaitable(messaging.send)
+    send_bulk = blocking(messaging.send_bulk)
+    send_bulk_async = awaitable(messaging.send_bulk)
+    recv = blocking(messaging.recv)
+    recv_async = awaitable(messaging.recv)
+    set_event = blocking(events.set_event)
+    set_event_async = awaitable(events.set_event)
+    get_event = blocking(events.get_event)
+    get_event_async = awaitable(events.get_event)
+    get_all_events = blocking(events.get_all_events)
+    get_all_events_async = awaitable(events.get_all_events)
+    write_stream = blocking(streams.write_stream)
+    write_stream_async = awaitable(streams.write_stream)
+    close_stream = blocking(streams.close_stream)
+    close_stream_async = awaitable(streams.close_stream)
+    read_stream = staticmethod(waiting.read_stream)
+    read_stream_async = staticmethod(waiting.read_stream_async)
+    read_stream_offset = blocking(streams.read_stream_offset)
+    read_stream_offset_async = awaitable(streams.read_stream_offset)
+
+    cancel_workflow = blocking(management.cancel_workflow)
+    cancel_workflow_async = awaitable(management.cancel_workflow)
+    cancel_workflows = blocking(management.cancel_workflows)
+    cancel_workflows_async = awaitable(management.cancel_workflows)
+
+    @staticmethod
+    def resume_workflow(workflow_id: str, *, queue_name: str | None = None) -> WorkflowHandle[Any]:
+        """Queue a stopped workflow again with a fresh attempt budget; durable when this returns.
+
+        Recorded steps are replayed and not run again. A finished workflow, and one that a live process
+        is running, are left as they are. Deadline and deduplication id are dropped.
+
+        Args:
+            queue_name: where to queue it; default: the internal queue.
+
+        Raises:
+            DBOSNonExistentWorkflowError: there is no such workflow; nothing changed.
+        """
+        refuse_under_a_loop("resume_workflow")
+        drive(management.resume(around().blocking, here(1), [workflow_id], queue_name))
+        return SyncHandle(workflow_id)
+
+    @staticmethod
+    def resume_workflow_async(
+        workflow_id: str, *, queue_name: str | None = None
+    ) -> Coroutine[Any, Any, WorkflowHandleAsync[Any]]:
+        """As `resume_workflow`, awaited."""
+        engine, site = around(), here(1)
+
+        async def resume() -> WorkflowHandleAsync[Any]:
+            await management.resume(engine.aio, site, [workflow_id], queue_name)
+            return AsyncHandle(workflow_id)
+
+        return resume()
+
+    @staticmethod
+    def resume_workflows(
+        workflow_ids: Sequence[str], *, queue_name: str | None = None
+    ) -> list[WorkflowHandle[Any]]:
+        """As `resume_workflow`, for several in one transaction: one unknown id, and nothing changes."""
+        refuse_under_a_loop("resume_workflows")
+        drive(management.resume(around().blocking, here(1), workflow_ids, queue_name))
+        return [SyncHandle(workflow_id) for workflow_id in workflow_ids]
+
+    @staticmethod
+    def resume_workflows_async(
+        workflow_ids: Sequence[str], *, queue_name: str | None = None
+    ) -> Coroutine[Any, Any, list[WorkflowHandleAsync[Any]]]:
+        """As `resume_workflows`, awaited."""
+        engine, site = around(), here(1)
+
+        async def resume() -> list[WorkflowHandleAsync[Any]]:
+            await management.resume(engine.aio, site, workflow_ids, queue_name)
+            return [AsyncHandle(workflow_id) for workflow_id in workflow_ids]
+
+        return resume()
+
     sleep = blocking(durable_sleep)
     sleep_async = awaitable(durable_sleep)

@@ -25,6 +25,9 @@ from dbos.telemetry import log
 if TYPE_CHECKING:
     from dbos.engine.engine import Engine, Runtime
 
+DEADLINE_SET = Topic("deadline", "set")
+"""Rung in this process when a run with a deadline begins."""
+
 STOPPED = (DBOSWorkflowCancelledError, DBOSWorkflowConflictIDError)
 
 
@@ -92,6 +95,8 @@ async def execute(rt: Runtime, run: Execution) -> Any:
     __tracebackhide__ = True
     engine = rt.engine
     engine.running[run.workflow_id] = run
+    if run.deadline_ms is not None:
+        engine.hub.publish((DEADLINE_SET,))
     try:
         outcome = await _body_outcome(rt, run)
         if outcome is not None and await _finish(rt, run, outcome):
@@ -123,7 +128,7 @@ async def _body_outcome(rt: Runtime, run: Execution) -> Outcome | None:
 
 
 def _is_stop_signal(error: BaseException) -> bool:
-    """Whether this stops a run: the signal itself, or the group in which a task group wrapped it."""
+    """Whether this stops a run: the signal itself, or the group a task group wrapped it in."""
     if isinstance(error, BaseExceptionGroup):
         return error.subgroup(STOPPED) is not None
     return isinstance(error, STOPPED)

@@ -23,11 +23,20 @@ RECHECK_S = 1.0
 """How late a change that rings no bell is noticed, at the most."""
 
 
-async def await_outcome(rt: Runtime, workflow_id: str, recheck_s: float = RECHECK_S) -> Any:
-    """Wait for a run to end; its value, or its error raised. An id without a run is waited for."""
+async def await_outcome(
+    rt: Runtime,
+    workflow_id: str,
+    recheck_s: float = RECHECK_S,
+    waiter: Execution | None = None,
+) -> Any:
+    """Wait for a run to end; its value, or its error raised. An id without a run is waited for.
+
+    `waiter` is the run that waits, if it is one: its own cancellation ends the wait.
+    """
     __tracebackhide__ = True
     known = False
-    with rt.engine.hub.watch(Topic("done", workflow_id)) as bell:
+    also = () if waiter is None else (waiter.stopped,)
+    with rt.engine.hub.watch(Topic("done", workflow_id), workflow_id, also=also) as bell:
         while True:
             run = rt.engine.running.get(workflow_id)
             if run is None or not run.is_background:
@@ -37,20 +46,34 @@ async def await_outcome(rt: Runtime, workflow_id: str, recheck_s: float = RECHEC
                 if stored is None and known:
                     raise DBOSNonExistentWorkflowError("target", workflow_id)
                 known = stored is not None
-            await rt.io.wait(bell, recheck_s)
+            await rt.io.wait(bell, _pause(recheck_s, known))
+            if waiter is not None:
+                await waiter.ensure_alive(rt)
             if run is not None and run.completion is not None:
                 return run.completion.resolve()
 
 
-async def await_run(rt: Runtime, run: Execution, recheck_s: float = RECHECK_S) -> Any:
+async def await_run(
+    rt: Runtime, run: Execution, recheck_s: float = RECHECK_S, waiter: Execution | None = None
+) -> Any:
     """Wait for a run that this process started: its very outcome if this attempt records it."""
     __tracebackhide__ = True
-    with rt.engine.hub.watch(Topic("done", run.workflow_id)) as bell:
+    also = () if waiter is None else (waiter.stopped,)
+    with rt.engine.hub.watch(Topic("done", run.workflow_id), also=also) as bell:
         while not run.is_over:
-            await rt.io.wait(bell, recheck_s)
+            await rt.io.wait(bell, None)
+            if waiter is not None:
+                await waiter.ensure_alive(rt)
+            if run.stop is not None and not run.is_over:
+                break
     if run.completion is not None:
         return run.completion.resolve()
-    return await await_outcome(rt, run.workflow_id, recheck_s)
+    return await await_outcome(rt, run.workflow_id, recheck_s, waiter)
+
+
+def _pause(recheck_s: float, is_known: bool) -> float | None:
+    """How long to wait for a bell: the lookout watches known runs once a second for all who wait."""
+    return None if is_known and recheck_s >= RECHECK_S else recheck_s
 
 
 def resolve_stored(codec: Codec, stored: StoredOutcome) -> Any:

@@ -84,13 +84,17 @@ async def start_workflow(
 
 
 async def await_background(
-    rt: Runtime, workflow_id: str, mine: Execution | None, recheck_s: float
+    rt: Runtime,
+    workflow_id: str,
+    mine: Execution | None,
+    recheck_s: float,
+    waiter: Execution | None = None,
 ) -> Any:
     """The result behind a handle, outside workflow code."""
     __tracebackhide__ = True
     if mine is not None:
-        return await await_run(rt, mine, recheck_s)
-    return await await_outcome(rt, workflow_id, recheck_s)
+        return await await_run(rt, mine, recheck_s, waiter)
+    return await await_outcome(rt, workflow_id, recheck_s, waiter)
 
 
 def _admitted_execution(
@@ -140,18 +144,18 @@ async def recorded_result(rt: Runtime, parent: Execution, step_id: int, awaited:
             return await replayed(rt, parent, known)
         child = awaited.workflow_id if awaited.by_handle else None
         operation = Operation(step_id, GET_RESULT, rt.io.now_ms(), child)
-        outcome = await _result_of(rt, awaited)
+        outcome = await _result_of(rt, awaited, parent)
         return (await record(rt, parent, operation, outcome)).resolve()
     finally:
         parent.in_flight -= 1
 
 
-async def _result_of(rt: Runtime, awaited: Awaited) -> Outcome:
+async def _result_of(rt: Runtime, awaited: Awaited, parent: Execution) -> Outcome:
     try:
         if awaited.mine is not None and awaited.runs_here:
             return Success(await execute(rt, awaited.mine))
         return Success(
-            await await_background(rt, awaited.workflow_id, awaited.mine, awaited.recheck_s)
+            await await_background(rt, awaited.workflow_id, awaited.mine, awaited.recheck_s, parent)
         )
     except Exception as error:
         return Failure(error)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from dbos import validation
@@ -9,13 +11,15 @@ from dbos.engine.engine import Runtime
 from dbos.engine.results import await_outcome
 from dbos.engine.site import Site, recorded_operation, refuse_in_transaction
 from dbos.engine.starts import GET_RESULT, Awaited, recorded_result
-from dbos.errors import DBOSNonExistentWorkflowError
+from dbos.errors import DBOSInvalidInputError, DBOSNonExistentWorkflowError
 from dbos.models import WorkflowStatus
 from dbos.ops.statuses import status_from, status_from_record, status_to_record
 from dbos.ops.verb import verb
-from dbos.storage import listing
+from dbos.storage import listing, workflows
+from dbos.storage.protocol import Topic
 
 GET_STATUS = "DBOS.getStatus"
+WAIT_FIRST = "DBOS.waitFirst"
 
 
 @verb(step_ids=1)
@@ -36,6 +40,38 @@ async def get_result(rt: Runtime, site: Site, workflow_id: str) -> Any:
     if site.run is None:
         return await await_outcome(rt, workflow_id)
     return await recorded_result(rt, site.run, site.step_id, Awaited(workflow_id, by_handle=False))
+
+
+async def first_ended(
+    rt: Runtime, site: Site, workflow_ids: Sequence[str], recheck_s: float
+) -> str:
+    """The id of the first of these workflows that has ended; recorded in workflow code."""
+    if not workflow_ids:
+        raise DBOSInvalidInputError("handles must not be empty: pass at least one handle")
+    if len(set(workflow_ids)) != len(workflow_ids):
+        raise DBOSInvalidInputError("handles have duplicate workflow IDs: pass each one once")
+    refuse_in_transaction(site, WAIT_FIRST)
+    waiter = site.run
+
+    async def wait() -> str:
+        topics = [Topic("done", workflow_id) for workflow_id in workflow_ids]
+        with ExitStack() as watches:
+            others = topics[1:] if waiter is None else [*topics[1:], waiter.stopped]
+            bell = watches.enter_context(
+                rt.engine.hub.watch(topics[0], workflow_ids[0], also=others)
+            )
+            for topic in topics[1:]:
+                watches.enter_context(rt.engine.hub.watch(topic, topic.key))
+            while True:
+                ended = set(await rt.io.read(workflows.ended, list(workflow_ids)))
+                for workflow_id in workflow_ids:
+                    if workflow_id in ended:
+                        return workflow_id
+                await rt.io.wait(bell, recheck_s)
+                if waiter is not None:
+                    await waiter.ensure_alive(rt)
+
+    return await recorded_operation(rt, site, WAIT_FIRST, wait)
 
 
 @verb(step_ids=1)

@@ -188,11 +188,17 @@ class Committer:
         """One transaction for the batch; the topics to ring once it is durable."""
         topics: list[Topic] = []
         kinds = _by_kind(batch)
-        single = len(kinds) == 1 and kinds[0][0].single
+        single = len(kinds) == 1 and kinds[0][0].single and not self._rings(kinds[0][0])
         with self._database.write(lane.number, single=single) as tx:
             for write, tickets in kinds:
                 _apply_kind(tx, write, tickets, topics)
+            if topics and self._database.rings_within:
+                self._database.ring_within(tx, topics)
         return topics
+
+    def _rings(self, write: Write[Any, Any]) -> bool:
+        """Whether a write may add an outbox row to its transaction."""
+        return write.topics is not None and self._database.rings_within
 
     def _fail(self, batch: Iterable[Ticket], error: Exception) -> None:
         for ticket in batch:

@@ -23,7 +23,7 @@ class Service:
     def __init__(self) -> None:
         self.bell = Bell()
         self.failures = 0
-        self._is_stopping = False
+        self.is_stopping = False
         self._thread: threading.Thread | None = None
 
     def tick(self) -> float:
@@ -35,14 +35,14 @@ class Service:
 
     def stop(self) -> None:
         """End the loop after the tick that is under way. Safe twice, and before `start`."""
-        self._is_stopping = True
+        self.is_stopping = True
         self.bell.ring()
         thread, self._thread = self._thread, None
         if thread is not None and thread is not threading.current_thread():
             thread.join()
 
     def _run(self) -> None:
-        while not self._is_stopping:
+        while not self.is_stopping:
             try:
                 delay_s = self.tick()
                 self.failures = 0
@@ -50,7 +50,7 @@ class Service:
                 self.failures += 1
                 delay_s = min(FIRST_BACK_OFF_S * 2 ** (self.failures - 1), LONGEST_BACK_OFF_S)
                 log.service_failed(self.name, self.failures, error)
-            if not self._is_stopping:
+            if not self.is_stopping:
                 self._pause(delay_s)
 
     def _pause(self, seconds: float) -> None:

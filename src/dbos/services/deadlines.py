@@ -7,9 +7,11 @@ seconds. Whoever claims a run that is overdue cancels it before its code runs.
 from __future__ import annotations
 
 from dbos.engine.engine import Engine
+from dbos.engine.execution import DEADLINE_SET
 from dbos.runtime.committer import Committer
 from dbos.runtime.reader import Reader
 from dbos.runtime.service import Service
+from dbos.runtime.wakeups import WakeupHub
 from dbos.storage import management
 from dbos.storage.management import Command
 
@@ -23,8 +25,11 @@ class Deadlines(Service):
 
     name = "deadlines"
 
-    def __init__(self, engine: Engine, committer: Committer, reader: Reader) -> None:
+    def __init__(
+        self, engine: Engine, committer: Committer, reader: Reader, hub: WakeupHub
+    ) -> None:
         super().__init__()
+        hub.attach(DEADLINE_SET, self.bell)
         self._engine = engine
         self._committer = committer
         self._reader = reader

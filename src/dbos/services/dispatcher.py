@@ -22,7 +22,8 @@ from dbos.serialization import (
     resolve_validator,
 )
 from dbos.serialization.codec import Stored
-from dbos.storage import recovery, steps, workflows
+from dbos.storage import management, recovery, steps, workflows
+from dbos.storage.management import Command
 from dbos.storage.recovery import ClaimRequest
 from dbos.storage.rows import ClaimedRun, FinishRow, RecordedStep
 from dbos.storage.workflows import DeadLetter
@@ -83,6 +84,9 @@ class Dispatcher(Service):
         limit = target.max_recovery_attempts
         if limit is not None and run.recovery_attempts > limit + 1:
             self._dead_letter(run, limit)
+            return
+        if run.deadline_ms is not None and run.deadline_ms <= self._reader.now_ms():
+            self._committer.run(management.cancel, Command((run.workflow_id,)), run.workflow_id)
             return
         try:
             execution = self._execution(run, target, history)

@@ -15,6 +15,7 @@ from dbos.storage.rows import LiveExecutor
 BATCH = 500
 LOOK_AT_PEERS_S = 5.0
 LOOK_AT_PIDS_S = 1.0
+EXPIRED_KEPT_MS = 60_000
 
 
 class Failover(Service):
@@ -63,6 +64,8 @@ class Failover(Service):
             total += len(taken)
             if len(taken) < BATCH:
                 break
+        if any(peer.lease_until_ms < now_ms - EXPIRED_KEPT_MS for peer in self._peers):
+            self._committer.run(executors.sweep, EXPIRED_KEPT_MS, "")
         return total
 
     def _is_dead(self, peer: LiveExecutor) -> bool:

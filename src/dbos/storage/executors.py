@@ -60,6 +60,24 @@ def remove_rows(tx: Tx, incarnation_ids: Sequence[str]) -> list[None]:
 remove = Write("remove", remove_rows, rank=99)
 
 
+SWEEP = Statement(
+    """
+    DELETE FROM {perdure_executors} WHERE lease_until_epoch_ms < {now_ms} - :kept_ms
+      AND NOT EXISTS (
+        SELECT 1 FROM {workflow_status} AS run
+        WHERE run.incarnation_id = {perdure_executors}.incarnation_id AND run.status = 'PENDING')
+    """
+)
+
+
+def sweep_all(tx: Tx, kept_ms: Sequence[int]) -> list[None]:
+    """Forget incarnations that expired a while ago and own nothing."""
+    tx.run(SWEEP, kept_ms=max(kept_ms))
+    return [None] * len(kept_ms)
+
+
+sweep = Write("sweep_executors", sweep_all, rank=98)
+
 PEERS = Statement(
     """
     SELECT incarnation_id, executor_id, host, pid, process_started, lease_until_epoch_ms

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import selectors
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -20,7 +21,8 @@ from dbos.storage.connections import ConnectionPool, Connector, LaneConnection
 from dbos.storage.faults import is_transient_postgres, translate_postgres
 from dbos.storage.host_clock import host_boot_clock
 from dbos.storage.migrate import check, missing_database
-from dbos.storage.protocol import Row, Statement
+from dbos.storage.postgres_notify import Announcer, SessionListener
+from dbos.storage.protocol import Row, Statement, Topic, Tx
 from dbos.storage.statements import Compiler, PostgresDialect
 
 Connection = psycopg.Connection[Row]
@@ -134,7 +136,7 @@ class PostgresDatabase:
         self._is_address_ours = connector is None
         source = self._source = connector or PostgresConnector(settings)
         self._writers = [LaneConnection(source) for _ in range(self.lanes)]
-        self._readers = ConnectionPool(source, settings.pool, reserved=self.lanes)
+        self._readers = ConnectionPool(source, settings.pool, reserved=self.lanes + 2)
         self._elapsed_ms = host_boot_clock().elapsed_ms
         self._clock_offset_ms: int | None = None
 
@@ -143,6 +145,21 @@ class PostgresDatabase:
 
     def read(self, *, single: bool = False) -> _Read:
         return _Read(self._readers, self._compile, single)
+
+    rings_within = False
+
+    @property
+    def can_listen(self) -> bool:
+        return self._settings.use_listen_notify
+
+    def ring_within(self, tx: Tx, topics: Sequence[Topic]) -> None:
+        """Nothing: NOTIFY takes a lock of the whole server at commit, so it comes afterwards."""
+
+    def announcer(self) -> Announcer | None:
+        return Announcer(self._source) if self._settings.use_listen_notify else None
+
+    def listen(self) -> SessionListener:
+        return SessionListener(self._source)
 
     def now_ms(self) -> int:
         if self._clock_offset_ms is None:

@@ -58,6 +58,28 @@ class Tx(Protocol):
         ...
 
 
+class Listener(Protocol):
+    """Hears what other processes committed. `wait` is for one thread, `interrupt` for any."""
+
+    def wait(self, seconds: float) -> list[Topic] | None:
+        """Topics that changed; [] when the time is over; None when anything may have changed."""
+        ...
+
+    def interrupt(self) -> None:
+        """End a `wait` early."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Announcer(Protocol):
+    """Tells other processes of topics after their commit."""
+
+    def announce(self, topics: Sequence[Topic]) -> None: ...
+
+    def close(self) -> None: ...
+
+
 class Database(Protocol):
     """An open database: transactions, schema, and nothing about workflows."""
 
@@ -78,6 +100,22 @@ class Database(Protocol):
         `single` promises that the block runs one statement, which is a snapshot by itself.
         """
         ...
+
+    def ring_within(self, tx: Tx, topics: Sequence[Topic]) -> None:
+        """Tell other processes of topics by a row of the transaction, where that is how it is done."""
+        ...
+
+    @property
+    def rings_within(self) -> bool: ...
+
+    def announcer(self) -> Announcer | None:
+        """What tells other processes of topics after the commit, where that is how it is done."""
+        ...
+
+    def listen(self) -> Listener: ...
+
+    @property
+    def can_listen(self) -> bool: ...
 
     def now_ms(self) -> int:
         """The database clock now, without a query. See schema.md section 6 for SQLite."""

@@ -1,4 +1,4 @@
-"""The content of a system database at one moment, for tests that compare what crashes leave behind."""
+"""The content of a system database at one moment, for tests that compare what crashes leave."""
 
 from __future__ import annotations
 

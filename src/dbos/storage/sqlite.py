@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from types import TracebackType
 
 from dbos.config import PoolSettings
 from dbos.errors import DBOSDatabaseError
-from dbos.storage import sqlite_schema
+from dbos.storage import sqlite_outbox, sqlite_schema
 from dbos.storage.connections import ConnectionPool, Connector, LaneConnection
 from dbos.storage.faults import (
     breaks_sqlite_connection,
@@ -21,13 +22,17 @@ from dbos.storage.faults import (
 )
 from dbos.storage.host_clock import BootClock, HostClock
 from dbos.storage.migrate import check, missing_database
-from dbos.storage.protocol import Row, Statement
+from dbos.storage.protocol import Row, Statement, Topic, Tx
+from dbos.storage.sqlite_outbox import OutboxListener
 from dbos.storage.statements import Compiled, Compiler, SqliteDialect
 
 BUSY_TIMEOUT_S = 30.0
 MAX_READERS = 8
 _CACHED_STATEMENTS = 256
 _WAL_RETRY_S = 0.02
+
+TRIM_EVERY = 500
+"""Commits that ring between two trims of the outbox."""
 
 _logger = logging.getLogger("dbos")
 
@@ -162,6 +167,8 @@ class SqliteDatabase:
         self._writer = LaneConnection(connector or self._file)
         size = min(settings.size or MAX_READERS, MAX_READERS)
         few = replace(settings, size=size, max_overflow=0, pre_ping=False)
+        self._listening = connector or reading
+        self._rings = 0
         self._readers = ConnectionPool(connector or reading, few, reserved=0)
 
     def write(self, lane: int = 0, *, single: bool = False) -> _Write:
@@ -169,6 +176,21 @@ class SqliteDatabase:
 
     def read(self, *, single: bool = False) -> _Read:
         return _Read(self._readers, self._compile, single)
+
+    rings_within = True
+    can_listen = True
+
+    def ring_within(self, tx: Tx, topics: Sequence[Topic]) -> None:
+        self._rings += 1
+        if self._rings % TRIM_EVERY == 0:
+            sqlite_outbox.trim(tx)
+        sqlite_outbox.ring(tx, topics)
+
+    def announcer(self) -> None:
+        return None
+
+    def listen(self) -> OutboxListener:
+        return OutboxListener(self._listening)
 
     def now_ms(self) -> int:
         return self._clock.now_ms()

@@ -104,7 +104,6 @@ class PostgresSchema:
     @contextmanager
     def fresh(self) -> Generator[WorkDatabase]:
         self._handle.reset(truncate=True)
-        self._handle.migrate()
         yield WorkDatabase(_settings(self._address, self._schema), self._handle)
 
     def close(self) -> None:

@@ -28,7 +28,7 @@ class Life:
 def of_a_crash(
     baseline: Outcome, lives: Sequence[Life], last: Ledger, outcome: Outcome
 ) -> Iterator[Finding]:
-    """Everything that was promised, after these interrupted lives and a last one that ended well."""
+    """Everything that was promised, after these interrupted lives and a last one."""
     yield from same_ending(baseline.ending, outcome.ending)
     yield from nothing_left(outcome.snapshot)
     yield from same_content(baseline.snapshot, outcome.snapshot)
@@ -42,9 +42,18 @@ def of_a_crash(
     yield from bodies_ran(baseline, outcome)
 
 
+def without_a_crash(ledger: Ledger, outcome: Outcome) -> Iterator[Finding]:
+    """What was promised when nothing is interrupted."""
+    if outcome.ending.hangs:
+        yield "the scenario ends", "its caller never got an answer, even without a crash"
+    yield from nothing_left(outcome.snapshot)
+    yield from acknowledged_is_durable(ledger, outcome.snapshot)
+    yield from no_repeats(ledger)
+
+
 def same_ending(expected: Ending, found: Ending | None) -> Iterator[Finding]:
     """The caller gets the result that it gets without a crash."""
-    if found is None:
+    if found is None or found.hangs:
         yield "the scenario ends", "its caller never got an answer"
     elif found != expected:
         yield "same result", f"the scenario {found}, and without a crash it {expected}"

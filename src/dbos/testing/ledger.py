@@ -31,7 +31,7 @@ class Ledger:
     _inside: dict[int, Scope] = field(default_factory=dict[int, Scope])
 
     def body_begins(self, scope: Scope) -> bool:
-        """A call of user code: whether it is the body of a step, not a plain call made inside it."""
+        """Whether a call of user code is the body of a step, not a plain call made inside it."""
         if scope.step is None or scope.run is None or id(scope) in self._inside:
             return False
         self._inside[id(scope)] = scope

@@ -85,6 +85,8 @@ class Ending:
     value: Any = None
     error: str | None = None
     """Type and text of the exception."""
+    hangs: bool = False
+    """It did not end in time."""
 
     def __str__(self) -> str:
         return f"returned {self.value!r}" if self.error is None else f"raised {self.error}"

@@ -1,4 +1,4 @@
-"""The layer between an engine and a driver: it numbers every effect, and interrupts where planned."""
+"""The layer between an engine and a driver: numbers every effect, and interrupts where planned."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Protocol, TypeVar, cast
 from zlib import crc32
@@ -30,7 +30,7 @@ R = TypeVar("R")
 class Weather:
     """How the world treats one process: how long things take and how often they fail."""
 
-    random: Random
+    random: Random = field(repr=False)
     turn_s: float = 0.0005
     commit_s: float = 0.004
     answer_s: float = 0.002
@@ -112,21 +112,39 @@ class SimHub:
 
     def __init__(self) -> None:
         self._bells: dict[Topic, list[SimBell]] = {}
+        self._subjects: dict[Topic, tuple[str, ...]] = {}
 
     @contextmanager
-    def watch(self, topic: Topic) -> Generator[Signal]:
+    def watch(
+        self, topic: Topic, *subject: str, also: Sequence[Topic] = ()
+    ) -> Generator[Signal]:
         bell = SimBell()
-        bells = self._bells.setdefault(topic, [])
-        bells.append(bell)
+        for watched in (topic, *also):
+            self._bells.setdefault(watched, []).append(bell)
+        if subject:
+            self._subjects[topic] = subject
         try:
             yield bell
         finally:
-            bells.remove(bell)
+            for watched in (topic, *also):
+                self._leave(watched, bell)
 
     def publish(self, topics: Iterable[Topic]) -> None:
         for topic in topics:
-            for bell in list(self._bells.get(topic, ())):
-                bell.ring()
+            for known in (topic, Topic(topic.kind, "")):
+                for bell in list(self._bells.get(known, ())):
+                    bell.ring()
+
+    def subjects(self, kind: str) -> list[tuple[str, ...]]:
+        """What is waited for, of one kind."""
+        return [subject for topic, subject in self._subjects.items() if topic.kind == kind]
+
+    def _leave(self, topic: Topic, bell: SimBell) -> None:
+        bells = self._bells[topic]
+        bells.remove(bell)
+        if not bells:
+            del self._bells[topic]
+            self._subjects.pop(topic, None)
 
 
 @dataclass(slots=True, eq=False)
@@ -187,9 +205,7 @@ class SimLane:
         if fate != "refused":
             topics = self._apply(batch)
             if fate == "kept":
-                self._world.clock.after(
-                    self._weather.answer(), lambda: self._settle(batch, topics)
-                )
+                self._world.clock.after(self._weather.answer(), lambda: self._settle(batch, topics))
                 return
             batch = handed_over_again(batch)
         self._world.clock.after(FIRST_RETRY_S, lambda: self._commit(batch))

@@ -74,9 +74,7 @@ class SimLoop:
         self._has_turn_coming = False
         self._stalled_until_s = 0.0
 
-    def spawn(
-        self, coroutine: Coroutine[Any, Any, Any], context: Context | None = None
-    ) -> SimTask:
+    def spawn(self, coroutine: Coroutine[Any, Any, Any], context: Context | None = None) -> SimTask:
         """Start a task; it begins when its turn comes."""
         task = SimTask(coroutine, copy_context() if context is None else context)
         self._tasks[task] = None
@@ -151,9 +149,7 @@ async def gather(*coroutines: Coroutine[Any, Any, Any]) -> list[Any]:
     """
 
     def begin(wake: Wake) -> None:
-        tasks = [
-            wake.loop.spawn(coroutine, wake.task.context.copy()) for coroutine in coroutines
-        ]
+        tasks = [wake.loop.spawn(coroutine, wake.task.context.copy()) for coroutine in coroutines]
 
         def tell(task: SimTask) -> None:
             if task.error is not None:

@@ -148,6 +148,7 @@ class Simulation:
         spawn = executor.io.loop.spawn
         spawn(_keep_lease(executor))
         spawn(_dispatch(executor))
+        spawn(_look_out(executor))
         spawn(self._fail_over(executor))
 
     async def _fail_over(self, executor: SimExecutor) -> None:
@@ -196,6 +197,28 @@ async def _keep_lease(executor: SimExecutor) -> None:
     while True:
         await executor.io.sleep(executor.settings.lease_s / RENEWALS_PER_LEASE)
         await executor.lease.renew()
+
+
+async def _look_out(executor: SimExecutor) -> None:
+    """What `services.lookout` does for runs."""
+    io, hub = executor.io, executor.io.hub
+    while True:
+        running = [run for run in executor.engine.running.values() if run.stop is None]
+        if running:
+            stored = await io.read(workflows.claims, [run.workflow_id for run in running])
+            for run in running:
+                claim, status = stored.get(run.workflow_id, (None, ""))
+                if claim != run.claim:
+                    run.stop = "lost"
+                elif status == "CANCELLED":
+                    run.stop = "cancelled"
+                else:
+                    continue
+                hub.publish((run.stopped,))
+        if awaited := [subject[0] for subject in hub.subjects("done")]:
+            ended = await io.read(workflows.ended, awaited)
+            hub.publish([Topic("done", workflow_id) for workflow_id in ended])
+        await io.sleep(executor.settings.notification_poll_s)
 
 
 async def _dispatch(executor: SimExecutor) -> None:

@@ -1,0 +1,114 @@
+"""The rules that are checked after a crash, one by one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from dbos.storage.rows import FinishRow
+from dbos.storage.snapshots import RunState, Snapshot, StepState
+from dbos.testing import invariants
+from dbos.testing.ledger import Ledger
+from dbos.testing.report import Ending, Outcome
+
+STEP = StepState("order", 1, "charge", "10", None, None)
+ENDED = RunState("order", "SUCCESS", "checkout", "10", None)
+SNAPSHOT = Snapshot({"order": ENDED}, {("order", 1): STEP}, frozenset(), frozenset(), ())
+OUTCOME = Outcome(Ending(10), SNAPSHOT, {("order", 1): 1})
+
+
+def test_nothing_is_found_where_nothing_is_wrong() -> None:
+    found = invariants.of_a_crash(OUTCOME, (), Ledger(), OUTCOME)
+
+    assert list(found) == []
+
+
+def test_an_acknowledged_outcome_that_is_not_stored_is_found() -> None:
+    ledger = Ledger(outcomes={"order": FinishRow("order", "SUCCESS", "11", None, "claim")})
+
+    found = invariants.acknowledged_is_durable(ledger, SNAPSHOT)
+
+    assert list(found) == [
+        ("acknowledged means durable", "the outcome of workflow order is not the acknowledged one")
+    ]
+
+
+def test_an_acknowledged_run_that_is_not_stored_is_found() -> None:
+    ledger = Ledger(admitted={"other"})
+
+    found = list(invariants.acknowledged_is_durable(ledger, SNAPSHOT))
+
+    assert found == [
+        ("acknowledged means durable", "workflow other was acknowledged and is not there")
+    ]
+
+
+def test_a_run_that_never_ends_is_found() -> None:
+    pending = replace(SNAPSHOT, runs={"order": ENDED._replace(status="PENDING")})
+
+    found = list(invariants.nothing_left(pending))
+
+    assert found == [("every run ends", "workflow order (checkout) is PENDING")]
+
+
+def test_a_changed_record_is_found() -> None:
+    changed = replace(SNAPSHOT, steps={("order", 1): STEP._replace(output="11")})
+
+    found = list(invariants.written_is_kept(SNAPSHOT, changed))
+
+    assert found == [
+        ("a record never changes", "step 1 of workflow order (charge) changed after the crash")
+    ]
+
+
+def test_a_changed_outcome_is_found() -> None:
+    changed = replace(SNAPSHOT, runs={"order": ENDED._replace(output="11")})
+
+    found = list(invariants.written_is_kept(SNAPSHOT, changed))
+
+    assert found == [("an outcome never changes", "that of workflow order did")]
+
+
+def test_a_record_without_a_body_that_ran_is_found() -> None:
+    invented = replace(OUTCOME, bodies={})
+
+    found = list(invariants.bodies_ran(OUTCOME, invented))
+
+    assert found == [("a recorded step has run", "step 1 of workflow order (charge) never did")]
+
+
+def test_lost_and_surplus_runs_are_found() -> None:
+    other = replace(SNAPSHOT, runs={"order": ENDED._replace(name="refund")})
+
+    found = list(invariants.same_content(SNAPSHOT, other))
+
+    assert found == [
+        ("same runs", "no workflow checkout ended as SUCCESS"),
+        ("same runs", "one workflow refund too many ended as SUCCESS"),
+    ]
+
+
+def test_lost_messages_events_and_stream_entries_are_found() -> None:
+    full = replace(
+        SNAPSHOT,
+        events=frozenset({("order", "state", "paid")}),
+        streams=frozenset({("order", "log", 0, "begun")}),
+        messages=(("order", "approval", "yes", True),),
+    )
+
+    found = {rule for rule, _ in invariants.same_content(full, SNAPSHOT)}
+
+    assert found == {"same events", "same stream entries", "same messages"}
+
+
+def test_a_write_to_a_run_that_was_taken_away_is_found() -> None:
+    fresh = replace(SNAPSHOT, steps={})
+
+    found = list(invariants.fenced(fresh, SNAPSHOT))
+
+    assert found == [("a replaced process writes nothing", "it wrote step 1 of workflow order")]
+
+
+def test_a_run_of_its_own_is_no_fault_of_a_replaced_process() -> None:
+    empty = replace(SNAPSHOT, runs={}, steps={})
+
+    assert list(invariants.fenced(empty, SNAPSHOT)) == []

@@ -1,0 +1,181 @@
+"""Real processes that are killed, interrupted, or just end, and what is left of their work."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.process.driver import Storm, Weather, count_tracebacks
+from tests.process.errands import Errand
+from tests.process.ledger import Entry, Snapshot, read_ledger, runs_after_record
+from tests.process.lives import ROOT, Heard, Life, environment
+from tests.process.observer import Observer
+from tests.process.storm import complaints
+
+SEED = 20_26
+TAKEOVER_S = 10.0
+EXIT_S = 5.0
+
+
+@pytest.mark.timeout(240)
+def test_nothing_is_lost_wrong_or_run_again_in_a_storm_of_kills(
+    database_url: str, tmp_path: Path
+) -> None:
+    weather = Weather(SEED, kills=22, errands=220)
+
+    outcome = Storm(database_url, tmp_path, weather).run()
+
+    assert complaints(outcome) == []
+    assert outcome.kills == 22
+    assert 0 < outcome.kills_at_start_up < 22
+    assert outcome.repeated_unrecorded > 0, "No kill hit a workflow: the storm shows nothing."
+
+
+@pytest.mark.timeout(240)
+def test_two_storms_over_one_database_leave_no_trace_either(
+    database_url: str, tmp_path: Path
+) -> None:
+    weather = Weather(SEED, kills=6, errands=60, seats=2)
+
+    outcome = Storm(database_url, tmp_path, weather).run()
+
+    assert complaints(outcome) == []
+    assert outcome.kills == 12
+
+
+def test_a_live_process_takes_over_from_one_killed_for_good(
+    database_url: str, tmp_path: Path
+) -> None:
+    errands = [
+        Errand(f"errand{number}", kind, "background", number)
+        for number in range(10)
+        for kind in ("chain", "family")
+    ]
+    errands = [
+        Errand(f"{errand.workflow_id}-{errand.kind}", errand.kind, errand.mode, errand.number)
+        for errand in errands
+    ]
+    observer = Observer(database_url)
+
+    with worker(database_url, tmp_path) as survivor, worker(database_url, tmp_path) as victim:
+        for errand in errands:
+            victim.send(errand)
+        _listen_until_acknowledged(victim, errands)
+        victim.kill()
+        killed_at = time.monotonic()
+        snapshot = observer.snapshot()
+        unfinished = observer.active()
+        for errand in errands:
+            survivor.ask_result(errand.workflow_id)
+        while len(survivor.heard.results) < len(errands):
+            assert survivor.listen(killed_at + TAKEOVER_S), "The work was not taken over in time."
+
+    results = survivor.heard.results
+    assert results == {errand.workflow_id: str(errand.expected) for errand in errands}
+    assert unfinished, "The victim had nothing left to take over."
+    assert runs_after_record(read_ledger(tmp_path), [snapshot]) == {}
+    assert observer.active() == []
+    assert count_tracebacks(tmp_path) == 0
+
+
+def test_the_ledger_tells_a_step_that_began_after_its_record_was_seen() -> None:
+    def begin(at_ns: int, step_id: int) -> Entry:
+        return Entry(at_ns, 1, "begin", ("run", step_id), "add")
+
+    known = Entry(40, 1, "known", ("run", 2), "-")
+    entries = [begin(10, 1), begin(20, 2), begin(30, 1), known, begin(50, 2), begin(60, 3)]
+    snapshot = Snapshot(35, frozenset({("run", 1)}), frozenset())
+    earlier = Snapshot(25, frozenset({("run", 1)}), frozenset())
+
+    assert runs_after_record(entries, [snapshot]) == {("run", 2): begin(50, 2)}
+    assert runs_after_record(entries, [snapshot, earlier]) == {
+        ("run", 1): begin(30, 1),
+        ("run", 2): begin(50, 2),
+    }
+
+
+@pytest.mark.parametrize("manner", ["idle", "never launched", "never constructed"])
+def test_a_program_that_forgets_destroy_ends_at_once_and_in_silence(
+    database_url: str, manner: str
+) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "tests.process.departures", database_url, manner],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+    assert ended.stderr == ""
+    assert ended.returncode == 0
+    assert ended.stdout == ("hello\n" if manner == "idle" else "")
+
+
+@pytest.mark.parametrize("manner", ["waiting", "calling", "parked"])
+def test_ctrl_c_ends_a_program_with_the_one_traceback_of_python(
+    database_url: str, manner: str
+) -> None:
+    code, said, seconds = _depart(database_url, manner, signal.SIGINT)
+
+    assert said.count("Traceback") == 1
+    assert said.rstrip().endswith("KeyboardInterrupt")
+    assert "Exception ignored" not in said
+    assert code == -signal.SIGINT
+    assert seconds < EXIT_S
+    assert Observer(database_url).statuses() == {"long": "PENDING"}
+
+
+def test_sigterm_ends_a_program_without_a_word(database_url: str) -> None:
+    code, said, seconds = _depart(database_url, "parked", signal.SIGTERM)
+
+    assert said == ""
+    assert code == -signal.SIGTERM
+    assert seconds < EXIT_S
+
+
+@contextmanager
+def worker(database_url: str, directory: Path) -> Iterator[Life]:
+    """A launched worker, which is made to end with the block."""
+    life = Life(database_url, directory, Heard())
+    try:
+        life.be_ready()
+        yield life
+    finally:
+        life.abandon()
+
+
+def _listen_until_acknowledged(life: Life, errands: list[Errand]) -> None:
+    deadline = time.monotonic() + TAKEOVER_S
+    while len(life.heard.acknowledged) < len(errands):
+        assert life.listen(deadline)
+
+
+def _depart(database_url: str, manner: str, how: signal.Signals) -> tuple[int, str, float]:
+    """Send a signal to a program whose workflow sleeps: exit code, last words, seconds it took."""
+    program = subprocess.Popen(
+        [sys.executable, "-m", "tests.process.departures", database_url, manner],
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with program:
+        try:
+            assert program.stdout is not None
+            assert program.stdout.readline() == "asleep\n"
+            os.kill(program.pid, how)
+            began = time.monotonic()
+            _, said = program.communicate(timeout=30)
+        finally:
+            program.kill()
+    return program.returncode, said, time.monotonic() - began

@@ -1,0 +1,239 @@
+"""One seed, played: processes, callers and faults drawn from it, then calm, then judgement."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache, partial
+from random import Random
+
+from dbos.config import Settings, parse_database_url
+from dbos.engine.admission import StartCall
+from dbos.engine.context import Scope
+from dbos.engine.io import Call
+from dbos.engine.results import RECHECK_S
+from dbos.engine.starts import await_background, call_workflow, start_workflow
+from dbos.testing.sim_clock import SimClock
+from dbos.testing.sim_io import SimWorld, Weather
+from dbos.testing.simulation import SimExecutor, Simulation
+from tests.simulation.corpus import CORPUS, registration, registry
+from tests.simulation.oracle import Oracle
+from tests.simulation.store import open_store
+
+STORM_S = 60.0
+"""How long faults happen. Then the weather is fair, and everything must come to its end."""
+CALM_S = 600.0
+LOOK_S = 5.0
+AFTERMATH_S = 30.0
+"""How long a simulation goes on after all runs have ended, for the tails of former owners."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A workflow that callers ask for."""
+
+    workflow_id: str
+    workflow: int
+    count: int
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What a seed showed."""
+
+    seed: int
+    violations: list[str]
+    story: list[str] = field(default_factory=list[str])
+    """The faults, in order."""
+    takeovers: int = 0
+
+
+def play(seed: int) -> Verdict:
+    """Simulate one seed. The same seed plays the same, on every machine."""
+    with _quiet_log():
+        return _Storm(seed).play()
+
+
+class _Storm:
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._random = Random(seed)
+        self._clock = SimClock()
+        database, connection = open_store(self._clock)
+        self._connection = connection
+        self._oracle = Oracle(connection)
+        self._oracle.happened = self._count_down
+        world = SimWorld(self._clock, database, self._oracle, self._random)
+        self._simulation = Simulation(world, _settings(), registry())
+        self._fuses: dict[int, int] = {}
+        """Processes that die at their n-th moment from now."""
+        self._story: list[str] = []
+        self._open_calls = 0
+        self._is_calm = False
+        self._ends_at_s = STORM_S + CALM_S
+
+    def play(self) -> Verdict:
+        draw = self._random
+        for _ in range(draw.randint(1, 3)):
+            self._simulation.launch(self._weather())
+        for number in range(draw.randint(1, 4)):
+            self._plan_job(Job(f"job-{number}", draw.randrange(len(CORPUS)), draw.randint(1, 3)))
+        for _ in range(draw.randint(0, 5)):
+            fault = draw.choice((self._kill, self._kill, self._stall, self._foul, self._foul))
+            self._clock.after(draw.random() ** 2 * 0.8 * STORM_S, fault)
+        self._clock.after(STORM_S, self._calm_down)
+        self._run()
+        for executor in self._simulation.executors:
+            executor.io.loop.kill()
+        self._oracle.review()
+        self._connection.close()
+        return Verdict(self._seed, self._oracle.violations, self._story, self._oracle.takeovers)
+
+    def _run(self) -> None:
+        while self._clock.now_s < self._ends_at_s and self._clock.step():
+            pass
+
+    def _look(self) -> None:
+        """End a while after everything has ended."""
+        if self._open_calls == 0 and self._oracle.is_quiet():
+            self._ends_at_s = min(self._ends_at_s, self._clock.now_s + AFTERMATH_S)
+        else:
+            self._clock.after(LOOK_S, self._look)
+
+    def _plan_job(self, job: Job) -> None:
+        """One call at least; sometimes a second one with the same id, from anywhere."""
+        draw = self._random
+        at_s = draw.random() ** 2 * 20.0
+        self._clock.after(at_s, partial(self._call, job))
+        if draw.random() < 0.4:
+            self._clock.after(at_s + draw.random() ** 3 * 30.0, partial(self._call, job))
+
+    def _call(self, job: Job) -> None:
+        alive = self._simulation.alive
+        if alive:
+            executor = self._random.choice(alive)
+            executor.io.loop.spawn(self._caller(executor, job, self._random.random() < 0.5))
+
+    async def _caller(self, executor: SimExecutor, job: Job, is_direct: bool) -> None:
+        target = registration(CORPUS[job.workflow])
+        call = Call(target.body, (job.count,), {}, is_async=True)
+        start = StartCall(target, call, Scope(), None, 0, job.workflow_id)
+        rt = executor.engine.aio
+        value, raised = None, None
+        self._open_calls += 1
+        try:
+            await executor.lease.regain(executor.io)
+            if is_direct:
+                value = await call_workflow(rt, start)
+            else:
+                workflow_id, mine = await start_workflow(rt, start, on_callers_loop=True)
+                value = await await_background(rt, workflow_id, mine, RECHECK_S)
+        except Exception as error:
+            raised = error
+        finally:
+            # A caller whose process dies is closed here, and waits for nothing any more.
+            self._open_calls -= 1
+        self._oracle.told(target.name, job.count, value, raised)
+
+    def _kill(self) -> None:
+        """Let one process die at one of its next moments: a body begins, a write is applied or
+        answered.
+        """
+        if self._simulation.alive and not self._is_calm:
+            victim = self._random.choice(self._simulation.alive)
+            self._fuses[victim.number] = self._random.randint(1, 25)
+
+    def _count_down(self, process: int) -> None:
+        if process in self._fuses:
+            self._fuses[process] -= 1
+            if self._fuses[process] == 0:
+                del self._fuses[process]
+                victim = self._simulation.executors[process]
+                # Not here, amid a turn or a transaction, but before anything else happens.
+                self._clock.after(0.0, partial(self._die, victim))
+
+    def _die(self, victim: SimExecutor) -> None:
+        if victim.is_alive and not self._is_calm:
+            known = self._random.random() < 0.6
+            self._tell(f"process {victim.number} dies{'' if known else ', unknown to its peers'}")
+            self._simulation.kill(victim, known=known)
+            if self._random.random() < 0.7 or not self._simulation.alive:
+                self._clock.after(self._random.random() * 10.0, self._launch)
+
+    def _launch(self) -> None:
+        executor = self._simulation.launch(Weather(self._random) if self._is_calm else self._weather())
+        self._tell(f"process {executor.number} starts")
+
+    def _stall(self) -> None:
+        if self._simulation.alive:
+            victim = self._random.choice(self._simulation.alive)
+            seconds = self._random.choice((1.0, 10.0, 20.0, 40.0)) * self._random.random()
+            self._tell(f"process {victim.number} stalls for {seconds:.1f} s")
+            victim.io.loop.stall(seconds)
+
+    def _foul(self) -> None:
+        """Bad weather for one process, for a while."""
+        if self._is_calm or not self._simulation.alive:
+            return
+        draw = self._random
+        weather = draw.choice(self._simulation.alive).weather
+        match draw.randrange(4):
+            case 0:
+                weather.refused = draw.choice((0.3, 1.0))
+            case 1:
+                weather.ambiguous = 0.4
+            case 2:
+                weather.slow, weather.slow_s = 0.3, draw.choice((5.0, 40.0))
+            case _:
+                weather.skew_ms = draw.randint(-20_000, 20_000)
+        self._tell(f"{weather}")
+        self._clock.after(draw.random() * 25.0, partial(_clear_up, weather))
+
+    def _calm_down(self) -> None:
+        self._is_calm = True
+        self._fuses.clear()
+        for executor in self._simulation.alive:
+            _clear_up(executor.weather)
+        if not self._simulation.alive:
+            self._launch()
+        self._look()
+
+    def _weather(self) -> Weather:
+        """Where a process lives: how far from its database, how busy, how fast its clock."""
+        draw = self._random
+        return Weather(
+            draw,
+            turn_s=draw.choice((0.0005, 0.005)),
+            commit_s=draw.choice((0.002, 0.02, 0.2)),
+            answer_s=draw.choice((0.002, 0.02, 0.2)),
+            read_s=draw.choice((0.002, 0.05)),
+            ambiguous=draw.choice((0.0, 0.0, 0.05)),
+        )
+
+    def _tell(self, what: str) -> None:
+        self._story.append(f"{self._clock.now_s:8.3f} s  {what}")
+
+
+def _clear_up(weather: Weather) -> None:
+    weather.refused = weather.ambiguous = weather.slow = 0.0
+    weather.skew_ms = 0
+
+
+@cache
+def _settings() -> Settings:
+    address = parse_database_url("sqlite:///simulated.sqlite")
+    return Settings("simulated", address, None, explicit_version="v1")
+
+
+@contextmanager
+def _quiet_log() -> Generator[None]:
+    """Storms are no news: what the package has to say about them is left out."""
+    logger = logging.getLogger("dbos")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
