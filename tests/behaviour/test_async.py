@@ -336,6 +336,7 @@ class TestLoops:
         assert done.is_set()
 
 
+@pytest.mark.timeout(15)
 class TestThreads:
     """A limit on threads queues work; it never deadlocks."""
 

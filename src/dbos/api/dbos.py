@@ -245,8 +245,8 @@ class DBOS:
     def resume_workflow(workflow_id: str, *, queue_name: str | None = None) -> WorkflowHandle[Any]:
         """Queue a stopped workflow again with a fresh attempt budget; durable when this returns.
 
-        Recorded steps are replayed and not run again. A finished workflow, and one that a live process
-        is running, are left as they are. Deadline and deduplication id are dropped.
+        Recorded steps are replayed and not run again. A finished workflow, and one that a live
+        process is running, are left as they are. Deadline and deduplication id are dropped.
 
         Args:
             queue_name: where to queue it; default: the internal queue.
@@ -275,7 +275,9 @@ class DBOS:
     def resume_workflows(
         workflow_ids: Sequence[str], *, queue_name: str | None = None
     ) -> list[WorkflowHandle[Any]]:
-        """As `resume_workflow`, for several in one transaction: one unknown id, and nothing changes."""
+        """As `resume_workflow`, for several in one transaction: one unknown id, and nothing
+        changes.
+        """
         refuse_under_a_loop("resume_workflows")
         drive(management.resume(around().blocking, here(1), workflow_ids, queue_name))
         return [SyncHandle(workflow_id) for workflow_id in workflow_ids]

@@ -25,7 +25,8 @@ def wait_first(
 ) -> WorkflowHandle[Any]:
     """Wait until the first of several workflows has ended, and return its handle.
 
-    Its result is not fetched, so an error in it is not raised. In workflow code the winner is recorded.
+    Its result is not fetched, so an error in it is not raised. In workflow code the winner is
+    recorded.
 
     Raises:
         DBOSInvalidInputError: "must not be empty", "duplicate workflow IDs".
@@ -110,8 +111,8 @@ def read_stream(
 ) -> Generator[Any, None, None]:
     """The values of a workflow's stream, in order, until it ends; each is waited for.
 
-    Ends when the stream is closed, or when the workflow has ended and nothing more is stored. In workflow
-    code each value is recorded before it is handed out.
+    Ends when the stream is closed, or when the workflow has ended and nothing more is stored. In
+    workflow code each value is recorded before it is handed out.
 
     Args:
         offset: where to begin, counted from 0.

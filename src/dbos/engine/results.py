@@ -72,7 +72,7 @@ async def await_run(
 
 
 def _pause(recheck_s: float, is_known: bool) -> float | None:
-    """How long to wait for a bell: the lookout watches known runs once a second for all who wait."""
+    """How long to wait for a bell: the lookout watches known runs for all who wait."""
     return None if is_known and recheck_s >= RECHECK_S else recheck_s
 
 

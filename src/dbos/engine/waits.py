@@ -1,7 +1,8 @@
 """Durable waits: a value that is looked for until a deadline that survives restarts.
 
-A wait takes two step ids: the first records what was found, or that nothing came in time; the second the
-deadline. Each look is one write that finds and records, so what was found is recorded exactly once.
+A wait takes two step ids: the first records what was found, or that nothing came in time; the
+second the deadline. Each look is one write that finds and records, so what was found is recorded
+exactly once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Writes that a run makes for others to see: recorded in workflow code, under its claim in a step."""
+"""Writes that a run makes for others to see: recorded, or in a step under its claim alone."""
 
 from __future__ import annotations
 

@@ -32,8 +32,8 @@ async def set_event(
 ) -> None:
     """Set an event of this workflow; durable when this returns. The last value of a key stays.
 
-    From workflow code this is one step, exactly once. From a step it has no record of its own: a repeated
-    attempt sets it again.
+    From workflow code this is one step, exactly once. From a step it has no record of its own: a
+    repeated attempt sets it again.
 
     Raises:
         DBOSUsageError: called outside a workflow or step.
@@ -60,10 +60,10 @@ async def set_event(
 async def get_event(
     rt: Runtime, site: Site, workflow_id: str, key: str, timeout_seconds: float = 60
 ) -> Any:
-    """The value of a workflow's event, waited for if it is not yet set; None if it is not set in time.
+    """The value of a workflow's event, waited for if need be; None if it is not set in time.
 
-    May be called anywhere. In workflow code the answer and a durable deadline are recorded. An unknown
-    workflow id just times out.
+    May be called anywhere. In workflow code the answer and a durable deadline are recorded. An
+    unknown workflow id just times out.
 
     Args:
         timeout_seconds: 0 looks once.

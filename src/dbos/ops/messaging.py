@@ -40,8 +40,8 @@ async def send(
 ) -> None:
     """Send a message to a workflow; durable when this returns.
 
-    From workflow code the call is one step and sends exactly once. From a step or from outside it is
-    not recorded: give an `idempotency_key` to send once.
+    From workflow code the call is one step and sends exactly once. From a step or from outside it
+    is not recorded: give an `idempotency_key` to send once.
 
     Args:
         destination_id: a workflow, active or finished.
@@ -76,9 +76,9 @@ async def send_bulk(
 
     Raises:
         DBOSNonExistentWorkflowError: one destination does not exist; nothing was sent.
-        DBOSException: "duplicate idempotency keys" for one destination in one call; nothing was sent.
-        DBOSSerializationError: a message cannot be stored.
-        DBOSInvalidInputError: an id, topic or key is not valid.
+        DBOSException: "duplicate idempotency keys" for one destination in one call; nothing was
+        sent. DBOSSerializationError: a message cannot be stored. DBOSInvalidInputError: an id,
+        topic or key is not valid.
     """
     sending = _sending(rt, site, list(messages), serialization_type, send_to_forks)
     await _send(rt, site, SEND_BULK, sending)
@@ -90,15 +90,16 @@ async def recv(
 ) -> Any:
     """Receive the oldest message that this workflow has not yet received on a topic.
 
-    The message is consumed together with the step record: exactly once. Nothing in time gives None. The
-    deadline is durable: a restarted workflow waits only the remainder.
+    The message is consumed together with the step record: exactly once. Nothing in time gives
+    None. The deadline is durable: a restarted workflow waits only the remainder.
 
     Args:
         topic: exactly this one; None is a topic of its own.
         timeout_seconds: 0 looks once.
 
     Raises:
-        DBOSUsageError: called outside workflow code, or while another `recv` of the workflow waits on
+        DBOSUsageError: called outside workflow code, or while another `recv` of the workflow waits
+        on
             the topic.
         DBOSInvalidInputError: the topic or the timeout is not valid.
     """
@@ -107,8 +108,8 @@ async def recv(
     timeout_s = validation.waiting_limit(timeout_seconds)
     if stored_topic in run.receiving:
         raise DBOSUsageError(
-            "Another recv() of this workflow waits on the same topic: await it first, or receive on "
-            "another topic."
+            "Another recv() of this workflow waits on the same topic: await it first, or "
+            "receive on another topic."
         )
 
     def argument(look: Look) -> Receiving:

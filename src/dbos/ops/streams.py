@@ -46,7 +46,8 @@ async def write_stream(
     """Append a value to a stream of this workflow; durable when this returns.
 
     From workflow code this is one step, exactly once. In a step the n-th write to a key is the same
-    logical write in every attempt: a step that is attempted again adds nothing that is there already.
+    logical write in every attempt: a step that is attempted again adds nothing that is there
+    already.
 
     Raises:
         DBOSUsageError: called outside a workflow or step.

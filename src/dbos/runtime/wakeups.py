@@ -81,7 +81,9 @@ class WakeupHub:
                 self.detach(topic_too, bell)
 
     def attach(self, topic: Topic, bell: Bell, *subject: str) -> None:
-        """Have a bell rung for one more topic. A topic with an empty key stands for its whole kind."""
+        """Have a bell rung for one more topic. A topic with an empty key stands for its whole
+        kind.
+        """
         with self._lock:
             self._bells.setdefault(topic, set()).add(bell)
             if subject:

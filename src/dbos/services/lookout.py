@@ -1,10 +1,10 @@
 """The safety net beneath the bells: one batched look for all that is waited for.
 
 Most changes ring: those of this process after their commit, those of others through the database's
-notifications. Some do not: rows written by hand, by another program, or while a connection was lost. So
-once a second the lookout asks the database about everything that somebody here waits for, one query a
-kind however many wait, and rings what has changed. It also finds out which of the runs that are running
-here were cancelled or taken away.
+notifications. Some do not: rows written by hand, by another program, or while a connection was
+lost. So once a second the lookout asks the database about everything that somebody here waits for,
+one query a kind however many wait, and rings what has changed. It also finds out which of the runs
+that are running here were cancelled or taken away.
 """
 
 from __future__ import annotations

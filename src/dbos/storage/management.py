@@ -11,8 +11,8 @@ from dbos.storage.recovery import INTERNAL_QUEUE
 from dbos.storage.rows import Recorded, StepRow
 from dbos.storage.steps import record_pending
 
-# A cancelled run leaves its queue and frees its deduplication id. The claim stays as it is: the step
-# that is running may still record what it did, and nothing else.
+# A cancelled run leaves its queue and frees its deduplication id. The claim stays as it is: the
+# step that is running may still record what it did, and nothing else.
 CANCEL = Statement(
     """
     UPDATE {workflow_status} SET status = 'CANCELLED', queue_name = NULL, deduplication_id = NULL,

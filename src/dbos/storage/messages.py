@@ -28,7 +28,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """One call that sends: all of its messages or none, with the caller's record if there is one."""
+    """One call that sends: all of its messages or none, with the caller's record if any."""
 
     messages: tuple[Message, ...]
     record: StepRow | None = None

@@ -1,4 +1,6 @@
-"""PostgreSQL across processes: notifications sent after the commit, and the session that hears them."""
+"""PostgreSQL across processes: notifications sent after the commit, and the session that hears
+them.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ SLICE_S = 0.2
 
 
 class Announcer:
-    """Sends notifications on a connection of its own, so that no checkpoint waits for NOTIFY's lock."""
+    """Sends notifications on a connection of its own, so that no checkpoint waits for NOTIFY's
+    lock.
+    """
 
     def __init__(self, connector: Connector[psycopg.Connection]) -> None:
         self._connector = connector

@@ -102,7 +102,9 @@ class Database(Protocol):
         ...
 
     def ring_within(self, tx: Tx, topics: Sequence[Topic]) -> None:
-        """Tell other processes of topics by a row of the transaction, where that is how it is done."""
+        """Tell other processes of topics by a row of the transaction, where that is how it is
+        done.
+        """
         ...
 
     @property

@@ -1,8 +1,8 @@
 """SQLite across processes: an outbox row with each commit that rings, and a probe that finds it.
 
 `PRAGMA data_version` changes when any other connection has committed. It runs no query and costs
-microseconds, so it can be asked many times a second; only then is the outbox read, past a cursor. The
-ids are a safe cursor: SQLite commits one writer after the other.
+microseconds, so it can be asked many times a second; only then is the outbox read, past a cursor.
+The ids are a safe cursor: SQLite commits one writer after the other.
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ class ClaimedWrite(Protocol):
 
 
 def check_claims(tx: Tx, writes: Sequence[ClaimedWrite]) -> list[Recorded]:
-    """Judge writes that are not recorded: their runs' claims must hold, and hold until the commit."""
+    """Judge writes without records: their claims must hold, and hold until the commit."""
     ids = sorted({write.workflow_uuid for write in writes})
     runs = {row[0]: (row[1], row[2]) for row in tx.all(CLAIMS, workflow_ids=ids)}
     verdicts: list[Recorded] = []

@@ -18,7 +18,8 @@ CLOSED_FORMAT = "portable_json"
 class StreamWriting:
     """One entry to append.
 
-    A step may be attempted again: its n-th write to a key is the same logical write in every attempt.
+    A step may be attempted again: its n-th write to a key is the same logical write in every
+    attempt.
     """
 
     workflow_uuid: str

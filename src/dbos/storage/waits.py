@@ -18,8 +18,8 @@ Payload = tuple[str, str | None]
 class Look:
     """One look of a durable wait, with the rows it may record.
 
-    `found` is completed with what was found. `deadline` is recorded with the first look; `missed` with
-    the last one, when the time is over.
+    `found` is completed with what was found. `deadline` is recorded with the first look; `missed`
+    with the last one, when the time is over.
     """
 
     found: StepRow
@@ -39,7 +39,7 @@ class Seen(NamedTuple):
 
 
 def record_looks(tx: Tx, looks: Sequence[Look], payloads: Sequence[Payload | None]) -> list[Seen]:
-    """Record each look under its run's claim: the payload if there is one, else deadline or miss."""
+    """Record each look under its run's claim: the payload if any, else deadline or miss."""
     endings = [_ending(look, payload) for look, payload in zip(looks, payloads, strict=True)]
     rows = [row for row in endings if row is not None]
     rows += [look.deadline for look in looks if look.deadline is not None]
