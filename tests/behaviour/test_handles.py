@@ -46,7 +46,12 @@ def test_a_result_can_be_asked_for_again(api: Flavour, double: Body) -> None:
         handle = await api.start(double, 4)
         by_id = await api.result_of(handle.workflow_id)
         retrieved = await api.retrieve(handle.workflow_id)
-        return [by_id, await api.result(handle), await api.result(handle), await api.result(retrieved)]
+        return [
+            by_id,
+            await api.result(handle),
+            await api.result(handle),
+            await api.result(retrieved),
+        ]
 
     assert api.run(scenario) == [8, 8, 8, 8]
 
@@ -161,7 +166,8 @@ def test_an_id_without_a_run_is_waited_for(app: Application) -> None:
 def test_a_run_deleted_while_it_is_awaited_is_an_error(app: Application, api: Flavour) -> None:
     begun, go = threading.Event(), threading.Event()
     app.change(
-        "INSERT INTO {workflow_status} (workflow_uuid, status, name) VALUES ('gone', 'ENQUEUED', 'x')"
+        "INSERT INTO {workflow_status} (workflow_uuid, status, name)"
+        " VALUES ('gone', 'ENQUEUED', 'x')"
     )
     errors: list[BaseException] = []
 

@@ -243,6 +243,7 @@ def test_a_failed_launch_is_logged_rolled_back_and_can_be_retried(
     assert DBOS.incarnation_id is not None
 
 
+@pytest.mark.usefixtures("empty_database")
 def test_launch_without_migrations_refuses_an_empty_database_and_creates_nothing(
     shop: Application,
 ) -> None:
@@ -255,6 +256,7 @@ def test_launch_without_migrations_refuses_an_empty_database_and_creates_nothing
     assert DBOS.incarnation_id is not None
 
 
+@pytest.mark.usefixtures("empty_database")
 def test_several_processes_may_launch_at_once_on_an_empty_database(shop: Application) -> None:
     engines = [LaunchedEngine(settings_from(shop.config()), Registry()) for _ in range(4)]
     errors: list[BaseException] = []
@@ -335,6 +337,7 @@ class TestReset:
 
         assert app.count("workflow_status") == 0
         app.change("INSERT INTO customers VALUES ('Ann')")
+        app.change("DROP TABLE customers")
 
     def test_truncate_only_empties_the_tables(self, app: Application) -> None:
         @DBOS.workflow()

@@ -92,11 +92,8 @@ def test_arguments_results_errors_and_statements_are_never_logged(
         assert word not in text
 
 
-def test_a_password_is_shown_in_no_line(
-    shop: Application, log: pytest.LogCaptureFixture
-) -> None:
-    if shop.is_sqlite:
-        pytest.skip("a SQLite file has no password")
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+def test_a_password_is_shown_in_no_line(shop: Application, log: pytest.LogCaptureFixture) -> None:
     shop.launch(log_level="DEBUG")
     password = shop.database_url.partition("@")[0].rpartition(":")[2]
     DBOS.destroy()

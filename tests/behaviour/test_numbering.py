@@ -227,7 +227,9 @@ def test_a_replay_that_calls_something_else_ends_with_a_clear_error(
         api.run(called, fickle)
     app.launch()
 
-    with pytest.raises(DBOSUnexpectedStepError, match="Check that your workflow is deter") as caught:
+    with pytest.raises(
+        DBOSUnexpectedStepError, match="Check that your workflow is deter"
+    ) as caught:
         DBOS.get_result("run")
     error = caught.value
     assert (error.workflow_id, error.step_id) == ("run", 1)

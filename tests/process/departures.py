@@ -1,6 +1,6 @@
 """Programs that end in other ways than by DBOS.destroy().
 
-    python -m tests.process.departures DATABASE_URL MANNER
+python -m tests.process.departures DATABASE_URL MANNER
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
 Theory of operation. Each worker seat has errands of its own. In each of its lives it is told the
 errands that are due and neither acknowledged nor found in the database after a kill: those it must
 never need to be told again. A life ends by SIGKILL at a moment drawn uniformly from the time
-between the start of the process and a while after its launch, whose length is that of the launch
-before it. Right after the kill the database is read from outside. After the last kill every seat lives once more, gets the rest done, and is asked
-for all results.
+between the start of the process and a while after its launch; how long that launch will take is
+guessed from the one before it. Right after the kill the database is read from outside. After the
+last kill every seat lives once more, gets the rest done, and is asked for all results.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ class Weather:
     kills: int = 22
     errands: int = 220
     seats: int = 1
+    prefix: str = ""
+    """What the ids begin with, if this storm is not the only one over its database."""
 
 
 @dataclass(slots=True)
@@ -101,7 +103,7 @@ class Storm:
 
     def errands_of(self, seat: int) -> list[Errand]:
         randomness = random.Random(f"{self._weather.seed}/{seat}/errands")
-        return draw_errands(self._weather.errands, f"seat{seat}-", randomness)
+        return draw_errands(self._weather.errands, f"{self._weather.prefix}seat{seat}-", randomness)
 
     def _endure(self, seat: int, launch_s: float) -> Record:
         randomness = random.Random(f"{self._weather.seed}/{seat}/kills")
@@ -167,7 +169,7 @@ class Storm:
             lost=frozenset(lost),
             wrong=wrong,
             rerun=runs_after_record(entries, [s for r in records for s in r.snapshots]),
-            active=self._observer.active(),
+            active=[run for run in self._observer.active() if run.startswith(self._weather.prefix)],
             tracebacks=count_tracebacks(self._directory),
             bad_exits=sum(record.exit_code != 0 for record in records),
         )

@@ -15,6 +15,8 @@ BLOCKING_MODES: tuple[Mode, ...] = ("background", "direct")
 ASYNC_MODES: tuple[Mode, ...] = ("background", "background_async", "direct_async")
 FAN_WIDTH = 3
 LONGEST_PAUSE_S = 0.3
+LARGEST_NUMBER = 1000
+"""Of a storm. Each further thousand is a second of sleep."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +43,14 @@ def draw_errands(count: int, prefix: str, randomness: random.Random) -> list[Err
         kind = KINDS[index % len(KINDS)]
         modes = BLOCKING_MODES if kind in BLOCKING_KINDS else ASYNC_MODES
         mode = randomness.choice(modes)
-        errands.append(Errand(f"{prefix}{index}", kind, mode, randomness.randrange(1000)))
+        errands.append(Errand(f"{prefix}{index}", kind, mode, randomness.randrange(LARGEST_NUMBER)))
     return errands
 
 
 def pause_s(number: int) -> float:
-    """How long a workflow with this argument sleeps: anything from nothing to the longest pause."""
+    """How long a workflow with this argument sleeps: in a storm, at most the longest pause."""
+    if number >= LARGEST_NUMBER:
+        return number / LARGEST_NUMBER
     return (number * 37 % 100) / 100 * LONGEST_PAUSE_S
 
 

@@ -40,8 +40,11 @@ class Heard:
 class Life:
     """One worker process. What it writes to standard error goes to the file `complaints`."""
 
-    def __init__(self, database_url: str, directory: Path, heard: Heard) -> None:
+    def __init__(
+        self, database_url: str, directory: Path, heard: Heard, *, lease_s: float = 15.0
+    ) -> None:
         command = [sys.executable, "-m", "tests.process.worker", database_url, str(directory)]
+        command.append(str(lease_s))
         self.heard = heard
         self.heard.is_ready = False
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
@@ -95,12 +98,17 @@ class Life:
         if not self.get_ready(time.monotonic() + PATIENCE_S):
             raise TimeoutError(f"The worker did not launch in {PATIENCE_S:.0f} s.")
 
+    def freeze(self) -> None:
+        """Stop the process where it is, as a machine that is paused would."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
     def kill(self) -> None:
         """Kill with no chance to say goodbye, and take in what it has said before."""
         os.kill(self.pid, signal.SIGKILL)
-        self._process.wait()
-        self._reader.join()
-        self._close()
+        self._bury()
         while (line := self._lines.get()) is not None:
             self.heard.take(line)
 
@@ -108,21 +116,21 @@ class Life:
         """Let the worker shut down in good order; its exit code."""
         assert self._process.stdin is not None
         self._process.stdin.close()
-        code = self._process.wait(PATIENCE_S)
-        self._reader.join()
-        self._close()
-        return code
+        return self._bury()
 
     def abandon(self) -> None:
-        """Whatever happens, leave no process behind."""
+        """Whatever has happened, leave nothing behind. Harmless after an end."""
         if self._process.poll() is None:
             self._process.kill()
-            self._process.wait()
+        self._bury()
 
-    def _close(self) -> None:
+    def _bury(self) -> int:
+        code = self._process.wait(PATIENCE_S)
+        self._reader.join()
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
             pipe.close()
+        return code
 
     def _command(self, text: str) -> None:
         assert self._process.stdin is not None

@@ -1,6 +1,6 @@
 """Kill real worker processes at random, on both databases, and print what is left (`make storm`).
 
-    python -m tests.process.storm [--seed N] [--kills N] [--errands N]
+python -m tests.process.storm [--seed N] [--kills N] [--errands N]
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import secrets
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.process.driver import Outcome, Storm, Weather
@@ -33,14 +33,13 @@ def main(arguments: list[str]) -> int:
     options = _options(arguments)
     print(f"seed {options.seed}\n\n{ROW.format(*COLUMNS)}", flush=True)
     failures = 0
-    with tempfile.TemporaryDirectory(prefix="perdure-storm-") as place, ExitStack() as stack:
-        server = stack.enter_context(PostgresServer(durable=False))
+    with tempfile.TemporaryDirectory(prefix="perdure-storm-") as place:
         for kind in ("sqlite", "postgres"):
             for seats in (1, 2):
                 weather = Weather(options.seed, options.kills, options.errands, seats)
                 directory = Path(place) / f"{kind}-{seats}"
                 directory.mkdir()
-                with _database(kind, directory, server) as url:
+                with database(kind, directory) as url:
                     outcome = Storm(url, directory, weather).run()
                 _print_row(kind, seats, outcome)
                 failures += not outcome.is_clean
@@ -49,13 +48,13 @@ def main(arguments: list[str]) -> int:
 
 
 @contextmanager
-def _database(kind: str, directory: Path, server: PostgresServer) -> Iterator[str]:
+def database(kind: str, directory: Path) -> Iterator[str]:
+    """The URL of an empty database; a PostgreSQL server is started for it."""
     if kind == "sqlite":
         yield f"sqlite:///{directory / 'system.sqlite'}"
         return
-    name = server.create_database()
-    yield server.url(name)
-    server.drop_database(name)
+    with PostgresServer(durable=False) as server:
+        yield server.url(server.create_database())
 
 
 def _print_row(kind: str, seats: int, outcome: Outcome) -> None:

@@ -1,6 +1,6 @@
 """The program under test: a worker that starts workflows as it is told, and may be killed any time.
 
-    python -m tests.process.worker DATABASE_URL LEDGER_DIRECTORY
+    python -m tests.process.worker DATABASE_URL LEDGER_DIRECTORY LEASE_SECONDS
 
 It reads commands from standard input, one a line, and says on standard output when a workflow is
 durably started (`started ID`), has returned to its caller (`returned ID`), or what its result is
@@ -33,8 +33,10 @@ def add(number: int, addend: int) -> Noted:
 
 @DBOS.step()
 async def add_async(number: int, addend: int) -> Noted:
+    _note("begin", "add_async")
     await asyncio.sleep(0.002)
-    return _noted("add_async", number + addend)
+    _note("end", "add_async")
+    return number + addend, _here()[1]
 
 
 @DBOS.step(retries_allowed=True, max_attempts=3, interval_seconds=0.01)
@@ -221,6 +223,7 @@ def main() -> None:
             "system_database_url": sys.argv[1],
             # The first attempt of every retried step fails, and each would be reported.
             "log_level": "ERROR",
+            "failover": {"lease_seconds": float(sys.argv[3])},
         }
     )
     DBOS.launch()

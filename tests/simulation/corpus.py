@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from dbos import DBOS
+from dbos.engine.context import current_scope
 from dbos.engine.registry import Registration, Registry
 from dbos.testing.sim_io import SimIo
 from dbos.testing.sim_loop import gather
-from dbos.engine.context import current_scope
 
 
 class Declined(Exception):
@@ -118,7 +118,15 @@ async def tree(count: int) -> int:
     return sum(values) + await add(count, 1)
 
 
-CORPUS = (sum_up, slow, failing, retrying, family, parallel, tree)
+@DBOS.workflow(name="sim.pondering")
+async def pondering(count: int) -> int:
+    """Which takes its time after its last step, and again in each attempt."""
+    total = await add(count, 1)
+    await linger(4.0 * count)
+    return total * 2
+
+
+CORPUS = (sum_up, slow, failing, retrying, family, parallel, tree, pondering)
 _STEPS = (add, ship, decline, falter, keep)
 
 
@@ -145,6 +153,8 @@ def expected(name: str, count: int) -> Expected:
             return Expected(count + count + 1)
         case "sim.family":
             return Expected(30 + sums[count])
+        case "sim.pondering":
+            return Expected(2 * (count + 1))
         case "sim.parallel":
             return Expected(sum(20 * number + 10 for number in range(1, count + 2)))
         case _:

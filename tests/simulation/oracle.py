@@ -161,14 +161,14 @@ class Oracle:
     def _judge(self, process: int, arg: Any, before: Before, answer: Any) -> None:
         match arg:
             case StepRow():
-                self._judge_record(process, arg, before)
+                self._judge_record(process, arg, before, answer)
             case ChildLaunch():
-                self._judge_record(process, arg.record, before)
+                self._judge_record(process, arg.record, before, answer.recorded)
                 child = arg.child.workflow_uuid
                 if child not in self._holders and self._find(child, 0).status is not None:
                     self._holders[child] = process
             case FinishRow():
-                if self._find(arg.workflow_uuid, 0).status != before.status:
+                if answer and self._find(arg.workflow_uuid, 0).status != before.status:
                     self._judge_right(process, arg.workflow_uuid, arg.claim, before, "an outcome")
             case NewRun() if before.status is None:
                 self._holders[arg.workflow_uuid] = process
@@ -179,9 +179,10 @@ class Oracle:
             case _:
                 pass
 
-    def _judge_record(self, process: int, row: StepRow, before: Before) -> None:
+    def _judge_record(self, process: int, row: StepRow, before: Before, answer: Recorded) -> None:
         after = self._find(row.workflow_uuid, row.function_id)
-        if after.is_recorded and not before.is_recorded:
+        # Of two attempts in one batch only one may be told that its record was kept.
+        if answer.verdict == "kept" and after.is_recorded and not before.is_recorded:
             what = f"step {row.function_id}"
             self._judge_right(process, row.workflow_uuid, row.claim, before, what)
 

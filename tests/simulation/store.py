@@ -1,4 +1,4 @@
-"""The database of a simulation: SQLite in memory, on the simulated clock, renewed for each seed."""
+"""The database of a simulation: SQLite in memory, on the simulated clock, emptied for each seed."""
 
 from __future__ import annotations
 
@@ -32,14 +32,36 @@ END;
 """
 
 
-class OneConnection:
-    """Hands out the one connection of a database in memory. A simulation uses it step by step."""
+class Store:
+    """A migrated database in memory. One serves all seeds in turn, so that statements stay compiled.
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+    It has a single connection, which is enough: a simulation does one thing at a time.
+    """
+
+    def __init__(self) -> None:
+        self.connection = sqlite3.connect(":memory:", isolation_level=None, cached_statements=512)
+        self.database = SqliteDatabase("simulated", connector=self)
+        self._clock = SimClock()
+        with tempfile.TemporaryDirectory() as directory:
+            path = Path(directory) / "template.sqlite"
+            SqliteDatabase(path).migrate()
+            file = sqlite3.connect(path)
+            file.backup(self.connection)
+            file.close()
+        self.connection.executescript(_TRIPWIRES)
+        self.connection.execute("PRAGMA foreign_keys = ON")
+        self.connection.create_function("perdure_now_ms", 0, self._now_ms)
+
+    def renew(self, clock: SimClock) -> None:
+        """Forget all rows and go by another clock."""
+        self._clock = clock
+        if self.connection.in_transaction:
+            self.connection.execute("ROLLBACK")
+        for table in ("operation_outputs", "workflow_status", "perdure_executors", "tripped"):
+            self.connection.execute(f"DELETE FROM {table}")
 
     def connect(self) -> sqlite3.Connection:
-        return self._connection
+        return self.connection
 
     def disconnect(self, connection: sqlite3.Connection) -> None:
         return None
@@ -47,25 +69,11 @@ class OneConnection:
     def is_alive(self, connection: sqlite3.Connection) -> bool:
         return True
 
-
-def open_store(clock: SimClock) -> tuple[SqliteDatabase, sqlite3.Connection]:
-    """A fresh, migrated database, and its connection for those who look behind the scenes."""
-    connection = sqlite3.connect(":memory:", isolation_level=None, cached_statements=256)
-    _template().backup(connection)
-    connection.execute("PRAGMA foreign_keys = ON")
-    connection.create_function("perdure_now_ms", 0, clock.database_ms)
-    return SqliteDatabase("simulated", connector=OneConnection(connection)), connection
+    def _now_ms(self) -> int:
+        return self._clock.database_ms()
 
 
 @cache
-def _template() -> sqlite3.Connection:
-    """A migrated database with our tripwires."""
-    template = sqlite3.connect(":memory:", check_same_thread=False)
-    with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / "template.sqlite"
-        SqliteDatabase(path).migrate()
-        file = sqlite3.connect(path)
-        file.backup(template)
-        file.close()
-    template.executescript(_TRIPWIRES)
-    return template
+def store() -> Store:
+    """The store of this process."""
+    return Store()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -13,6 +13,7 @@ from dbos.config import Settings, parse_database_url
 from dbos.engine.admission import StartCall
 from dbos.engine.context import Scope
 from dbos.engine.io import Call
+from dbos.engine.registry import Registration, Registry
 from dbos.engine.results import RECHECK_S
 from dbos.engine.starts import await_background, call_workflow, start_workflow
 from dbos.testing.sim_clock import SimClock
@@ -20,14 +21,14 @@ from dbos.testing.sim_io import SimWorld, Weather
 from dbos.testing.simulation import SimExecutor, Simulation
 from tests.simulation.corpus import CORPUS, registration, registry
 from tests.simulation.oracle import Oracle
-from tests.simulation.store import open_store
+from tests.simulation.store import store
 
 STORM_S = 60.0
 """How long faults happen. Then the weather is fair, and everything must come to its end."""
 CALM_S = 600.0
-LOOK_S = 5.0
-AFTERMATH_S = 30.0
-"""How long a simulation goes on after all runs have ended, for the tails of former owners."""
+LEASE_S = 5.0
+"""Short, so that leases expire often."""
+LOOK_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class Job:
     """A workflow that callers ask for."""
 
     workflow_id: str
-    workflow: int
+    target: Registration
     count: int
 
 
@@ -48,57 +49,71 @@ class Verdict:
     story: list[str] = field(default_factory=list[str])
     """The faults, in order."""
     takeovers: int = 0
+    mark: int = 0
+    """Where the seed's random numbers ended: equal marks mean equal simulations."""
 
 
-def play(seed: int) -> Verdict:
-    """Simulate one seed. The same seed plays the same, on every machine."""
+def play(seed: int, focus: str | None = None) -> Verdict:
+    """Simulate one seed. The same seed plays the same, on every machine.
+
+    `focus` names the one workflow of the corpus that is asked for, instead of any.
+    """
     with _quiet_log():
-        return _Storm(seed).play()
+        return _Storm(seed, focus).play()
 
 
 class _Storm:
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, focus: str | None) -> None:
         self._seed = seed
+        self._workflows = [
+            target for target in map(registration, CORPUS) if focus in (None, target.name)
+        ]
         self._random = Random(seed)
         self._clock = SimClock()
-        database, connection = open_store(self._clock)
-        self._connection = connection
-        self._oracle = Oracle(connection)
+        shared = store()
+        shared.renew(self._clock)
+        self._oracle = Oracle(shared.connection)
         self._oracle.happened = self._count_down
-        world = SimWorld(self._clock, database, self._oracle, self._random)
-        self._simulation = Simulation(world, _settings(), registry())
-        self._fuses: dict[int, int] = {}
-        """Processes that die at their n-th moment from now."""
+        world = SimWorld(self._clock, shared.database, self._oracle, self._random)
+        self._simulation = Simulation(world, _settings(), _registry())
+        self._fuses: dict[int, tuple[int, Callable[[SimExecutor], None]]] = {}
+        """What happens to a process at its n-th moment from now."""
         self._story: list[str] = []
-        self._open_calls = 0
+        self._calls = 0
+        """Calls that are to be made or wait for their outcome."""
         self._is_calm = False
         self._ends_at_s = STORM_S + CALM_S
 
     def play(self) -> Verdict:
         draw = self._random
-        for _ in range(draw.randint(1, 3)):
+        for _ in range(draw.choice((1, 2, 2, 3))):
             self._simulation.launch(self._weather())
         for number in range(draw.randint(1, 4)):
-            self._plan_job(Job(f"job-{number}", draw.randrange(len(CORPUS)), draw.randint(1, 3)))
-        for _ in range(draw.randint(0, 5)):
-            fault = draw.choice((self._kill, self._kill, self._stall, self._foul, self._foul))
+            target = draw.choice(self._workflows)
+            self._plan_job(Job(f"job-{number}", target, draw.randint(1, 3)))
+        for _ in range(draw.randint(0, 6)):
+            fault = draw.choice(
+                (self._plan_death, self._plan_stall, self._plan_cut, self._plan_cut, self._foul)
+            )
             self._clock.after(draw.random() ** 2 * 0.8 * STORM_S, fault)
         self._clock.after(STORM_S, self._calm_down)
-        self._run()
+        self._clock.after(LOOK_S, self._look)
+        while self._clock.now_s < self._ends_at_s and self._clock.step():
+            pass
         for executor in self._simulation.executors:
             executor.io.loop.kill()
         self._oracle.review()
-        self._connection.close()
-        return Verdict(self._seed, self._oracle.violations, self._story, self._oracle.takeovers)
-
-    def _run(self) -> None:
-        while self._clock.now_s < self._ends_at_s and self._clock.step():
-            pass
+        mark = self._random.getrandbits(32)
+        oracle = self._oracle
+        return Verdict(self._seed, oracle.violations, self._story, oracle.takeovers, mark)
 
     def _look(self) -> None:
-        """End a while after everything has ended."""
-        if self._open_calls == 0 and self._oracle.is_quiet():
-            self._ends_at_s = min(self._ends_at_s, self._clock.now_s + AFTERMATH_S)
+        """End once everything has ended, the tails of former owners included."""
+        is_over = self._calls == 0 and not any(
+            executor.engine.running for executor in self._simulation.alive
+        )
+        if is_over and self._oracle.is_quiet():
+            self._ends_at_s = self._clock.now_s
         else:
             self._clock.after(LOOK_S, self._look)
 
@@ -106,23 +121,27 @@ class _Storm:
         """One call at least; sometimes a second one with the same id, from anywhere."""
         draw = self._random
         at_s = draw.random() ** 2 * 20.0
-        self._clock.after(at_s, partial(self._call, job))
+        moments = [at_s]
         if draw.random() < 0.4:
-            self._clock.after(at_s + draw.random() ** 3 * 30.0, partial(self._call, job))
+            moments.append(at_s + draw.random() ** 3 * 30.0)
+        for moment_s in moments:
+            self._calls += 1
+            self._clock.after(moment_s, partial(self._call, job))
 
     def _call(self, job: Job) -> None:
         alive = self._simulation.alive
         if alive:
             executor = self._random.choice(alive)
             executor.io.loop.spawn(self._caller(executor, job, self._random.random() < 0.5))
+        else:
+            self._calls -= 1
 
     async def _caller(self, executor: SimExecutor, job: Job, is_direct: bool) -> None:
-        target = registration(CORPUS[job.workflow])
+        target = job.target
         call = Call(target.body, (job.count,), {}, is_async=True)
         start = StartCall(target, call, Scope(), None, 0, job.workflow_id)
         rt = executor.engine.aio
         value, raised = None, None
-        self._open_calls += 1
         try:
             await executor.lease.regain(executor.io)
             if is_direct:
@@ -134,25 +153,35 @@ class _Storm:
             raised = error
         finally:
             # A caller whose process dies is closed here, and waits for nothing any more.
-            self._open_calls -= 1
+            self._calls -= 1
         self._oracle.told(target.name, job.count, value, raised)
 
-    def _kill(self) -> None:
-        """Let one process die at one of its next moments: a body begins, a write is applied or
+    def _plan_death(self) -> None:
+        self._light_fuse(self._die)
+
+    def _plan_stall(self) -> None:
+        self._light_fuse(self._stall)
+
+    def _plan_cut(self) -> None:
+        self._light_fuse(self._cut_off)
+
+    def _light_fuse(self, fault: Callable[[SimExecutor], None]) -> None:
+        """Strike one process at one of its next moments: a body begins, a write is applied or
         answered.
         """
         if self._simulation.alive and not self._is_calm:
             victim = self._random.choice(self._simulation.alive)
-            self._fuses[victim.number] = self._random.randint(1, 25)
+            self._fuses[victim.number] = (self._random.randint(1, 25), fault)
 
     def _count_down(self, process: int) -> None:
-        if process in self._fuses:
-            self._fuses[process] -= 1
-            if self._fuses[process] == 0:
-                del self._fuses[process]
-                victim = self._simulation.executors[process]
-                # Not here, amid a turn or a transaction, but before anything else happens.
-                self._clock.after(0.0, partial(self._die, victim))
+        if process not in self._fuses:
+            return
+        left, fault = self._fuses.pop(process)
+        if left > 1:
+            self._fuses[process] = (left - 1, fault)
+        else:
+            # Not here, amid a turn or a transaction, but before anything else happens.
+            self._clock.after(0.0, partial(fault, self._simulation.executors[process]))
 
     def _die(self, victim: SimExecutor) -> None:
         if victim.is_alive and not self._is_calm:
@@ -163,15 +192,24 @@ class _Storm:
                 self._clock.after(self._random.random() * 10.0, self._launch)
 
     def _launch(self) -> None:
-        executor = self._simulation.launch(Weather(self._random) if self._is_calm else self._weather())
+        executor = self._simulation.launch(
+            Weather(self._random) if self._is_calm else self._weather()
+        )
         self._tell(f"process {executor.number} starts")
 
-    def _stall(self) -> None:
-        if self._simulation.alive:
-            victim = self._random.choice(self._simulation.alive)
-            seconds = self._random.choice((1.0, 10.0, 20.0, 40.0)) * self._random.random()
+    def _stall(self, victim: SimExecutor) -> None:
+        if victim.is_alive:
+            seconds = self._random.choice((1.0, 10.0, 30.0)) * self._random.random()
             self._tell(f"process {victim.number} stalls for {seconds:.1f} s")
             victim.io.loop.stall(seconds)
+
+    def _cut_off(self, victim: SimExecutor) -> None:
+        """Its database is out of reach for a while, with whatever was on its way."""
+        if victim.is_alive and not self._is_calm:
+            seconds = 2.0 + self._random.random() * 20.0
+            self._tell(f"process {victim.number} is cut off for {seconds:.1f} s")
+            victim.weather.refused = 1.0
+            self._clock.after(seconds, partial(_clear_up, victim.weather))
 
     def _foul(self) -> None:
         """Bad weather for one process, for a while."""
@@ -185,7 +223,7 @@ class _Storm:
             case 1:
                 weather.ambiguous = 0.4
             case 2:
-                weather.slow, weather.slow_s = 0.3, draw.choice((5.0, 40.0))
+                weather.slow, weather.slow_s = 0.3, draw.choice((3.0, 20.0))
             case _:
                 weather.skew_ms = draw.randint(-20_000, 20_000)
         self._tell(f"{weather}")
@@ -198,7 +236,6 @@ class _Storm:
             _clear_up(executor.weather)
         if not self._simulation.alive:
             self._launch()
-        self._look()
 
     def _weather(self) -> Weather:
         """Where a process lives: how far from its database, how busy, how fast its clock."""
@@ -209,7 +246,7 @@ class _Storm:
             commit_s=draw.choice((0.002, 0.02, 0.2)),
             answer_s=draw.choice((0.002, 0.02, 0.2)),
             read_s=draw.choice((0.002, 0.05)),
-            ambiguous=draw.choice((0.0, 0.0, 0.05)),
+            ambiguous=draw.choice((0.0, 0.0, 0.05, 0.2)),
         )
 
     def _tell(self, what: str) -> None:
@@ -224,7 +261,12 @@ def _clear_up(weather: Weather) -> None:
 @cache
 def _settings() -> Settings:
     address = parse_database_url("sqlite:///simulated.sqlite")
-    return Settings("simulated", address, None, explicit_version="v1")
+    return Settings("simulated", address, None, explicit_version="v1", lease_s=LEASE_S)
+
+
+@cache
+def _registry() -> Registry:
+    return registry()
 
 
 @contextmanager

@@ -128,7 +128,9 @@ class LaunchedEngine:
             launcher=RunLauncher(self._threads, self._loops),
             new_id=new_id,
             new_token=new_token,
-            blocking_io=through(BlockingIo(self._reader, self._committer, self._loops)),
+            blocking_io=through(
+                BlockingIo(self._reader, self._committer, self._loops, self._threads)
+            ),
             async_io=through(AsyncIo(self._reader, self._committer, self._threads)),
         )
         self._failover = Failover(self._committer, self._reader, self._host, self._take_over)
@@ -190,6 +192,10 @@ class LaunchedEngine:
         """Stop claiming, taking over and renewing the lease, as a paused process does."""
         for service in reversed(self._started):
             service.stop()
+
+    def look_around(self) -> None:
+        """Notice at once what changed without a bell, as a resumed process does within a second."""
+        self._lookout.tick()
 
     def _stop_runs(self) -> None:
         for run in list(self.engine.running.values()):

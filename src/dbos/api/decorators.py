@@ -150,13 +150,15 @@ def step(
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         registration = _register(function, "step", name, options=policy)
         refuse_async_only(policy, registration.is_async)
+        is_odd = policy.should_retry is not None
 
         def run(*args: Any, **kwargs: Any) -> Any:
             __tracebackhide__ = True
             run = current_scope().workflow
             if run is None:
                 return function(*args, **kwargs)
-            refuse_async_predicate(policy, registration.name, registration.is_async)
+            if is_odd:
+                refuse_async_predicate(policy, registration.name, registration.is_async)
             call = place_call(
                 registration.name, Call(function, args, kwargs, registration.is_async), policy
             )

@@ -37,4 +37,4 @@ def step_id() -> int | None:
 def step_status() -> StepStatus | None:
     """Where the step stands that this code runs in: its id and attempt; None outside."""
     step = current_scope().step
-    return None if step is None else step.status
+    return None if step is None else StepStatus(step.step_id, step.attempt, step.max_attempts)

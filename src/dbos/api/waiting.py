@@ -84,13 +84,16 @@ async def _wait(
     timeout_s: float | None,
     return_when: str,
 ) -> tuple[set[asyncio.Future[T]], set[asyncio.Future[T]]]:
-    futures = [asyncio.ensure_future(awaitable) for awaitable in fs]
-    if rt is None or site.run is None:
+    futures: list[asyncio.Future[T]] = [asyncio.ensure_future(awaitable) for awaitable in fs]
+    run = site.run
+    if rt is None or run is None:
         return await asyncio.wait(futures, timeout=timeout_s, return_when=return_when)
-    is_replay = site.step_id in site.run.replay.steps
+    is_replay = site.step_id in run.replay.steps
 
     async def split() -> list[int]:
         done, _ = await asyncio.wait(futures, timeout=timeout_s, return_when=return_when)
+        # What a cancel has ended is not done: the wait is not recorded, and happens after a resume.
+        await run.ensure_alive(rt)
         return sorted(index for index, future in enumerate(futures) if future in done)
 
     indices = await recorded_operation(rt, site, ASYNCIO_WAIT, split)

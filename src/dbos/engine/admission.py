@@ -13,6 +13,7 @@ from dbos.engine.io import Call
 from dbos.engine.registry import Registration
 from dbos.errors import DBOSConflictingWorkflowError
 from dbos.serialization.codec import WorkflowSerializationFormat
+from dbos.storage.recovery import INTERNAL_QUEUE
 from dbos.storage.rows import Admitted, NewRun
 from dbos.telemetry import log
 
@@ -118,7 +119,8 @@ def check_same_target(run: NewRun, admitted: Admitted) -> None:
             f"instance: it runs {_target(known)}, and {_target(asked)} was asked for. "
             "Use another workflow ID.",
         )
-    if admitted.queue_name != run.queue_name:
+    # The internal queue is where takeovers put runs that were on no queue: nobody chose it.
+    if admitted.queue_name not in (run.queue_name, INTERNAL_QUEUE):
         log.other_queue(run.workflow_uuid, admitted.queue_name, run.queue_name)
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from dbos.models import StepStatus
+import msgspec
 
 if TYPE_CHECKING:
     from dbos.engine.execution import Execution
@@ -60,14 +60,15 @@ class Authentication:
     assumed_role: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StepScope:
+class StepScope(msgspec.Struct):
     """The step or transaction whose body is running."""
 
     step_id: int
     kind: Literal["step", "transaction"] = "step"
-    status: StepStatus | None = None
-    stream_writes: dict[str, int] = field(default_factory=dict[str, int], compare=False)
+    attempt: int | None = None
+    """The attempt, from 0; None without retries."""
+    max_attempts: int | None = None
+    stream_writes: dict[str, int] = msgspec.field(default_factory=dict[str, int])
     """How often this attempt wrote to each stream."""
 
 
@@ -75,15 +76,14 @@ NO_OPTIONS = Options()
 NOBODY = Authentication()
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(msgspec.Struct, frozen=True):
     """Everything that surrounds a call. Replaced, never changed."""
 
     run: Execution | None = None
     step: StepScope | None = None
     options: Options = NO_OPTIONS
     authentication: Authentication = NOBODY
-    explicit: bool = field(default=False, compare=False)
+    explicit: bool = False
 
     @property
     def workflow(self) -> Execution | None:
@@ -121,4 +121,5 @@ class entered:
 
 def with_options(scope: Scope, **changes: Any) -> Scope:
     """The same scope under other ambient options."""
-    return replace(scope, options=replace(scope.options, **changes), explicit=True)
+    options = replace(scope.options, **changes)
+    return msgspec.structs.replace(scope, options=options, explicit=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from dbos.engine.context import NO_OPTIONS, Authentication, Scope, entered
-from dbos.engine.io import Call, Closed
+from dbos.engine.io import Call, Closed, Signal
 from dbos.engine.outcome import Failure, Outcome, Success
 from dbos.engine.replay import Replay
 from dbos.engine.results import await_outcome
@@ -57,6 +57,8 @@ class Execution:
     receiving: set[str] = field(default_factory=set[str])
     """Topics that a `recv` waits on."""
     is_reading_stream: bool = False
+    preempting: set[Signal] = field(default_factory=set["Signal"])
+    """Bells of preemptible steps that are running: rung once the run is to stop."""
 
     @property
     def stopped(self) -> Topic:
@@ -69,14 +71,30 @@ class Execution:
         self.next_step_id = first + count
         return first
 
+    @property
+    def is_free_to_go(self) -> bool:
+        """Whether an operation may begin at once: the run is ours, and so is the lease."""
+        return self.stop is None and self.engine.lease.is_trusted()
+
     async def ensure_alive(self, rt: Runtime) -> None:
         """Let an operation begin only while the run is ours and not cancelled."""
         if self.stop is not None:
             raise self.stop_signal()
         if not rt.engine.lease.is_trusted():
-            await rt.engine.lease.regain(rt.io)
+            await self._regain(rt)
             if self.stop is not None:
                 raise self.stop_signal()
+
+    async def _regain(self, rt: Runtime) -> None:
+        """Wait for the lease, and see whether a peer has taken the run over meanwhile."""
+        try:
+            while not rt.engine.lease.is_trusted():
+                await rt.engine.lease.regain(rt.io)
+                claims = await rt.io.read(workflows.claims, [self.workflow_id])
+                if claims.get(self.workflow_id, (None,))[0] != self.claim:
+                    raise self.stop_with("lost")
+        except Closed:
+            raise self.stop_with("lost") from None
 
     def stop_with(self, reason: Literal["cancelled", "lost"]) -> BaseException:
         self.stop = reason

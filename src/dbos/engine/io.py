@@ -14,10 +14,11 @@ So the core may not import `asyncio`, `threading`, `time` or `random`; the check
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
+
+import msgspec
 
 from dbos.errors import DBOSException
 from dbos.storage.protocol import Topic, Write
@@ -48,8 +49,7 @@ class Hub(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """A call of user code."""
 
     function: Callable[..., Any]
@@ -64,7 +64,7 @@ class Io(Protocol):
     cooperative: bool
     """Whether several tasks of one run may interleave under this driver."""
 
-    async def call(self, call: Call) -> Any:
+    def call(self, call: Call) -> Awaitable[Any]:
         """Run user code to its end: directly, or awaited if it is a coroutine function."""
         ...
 
@@ -79,7 +79,7 @@ class Io(Protocol):
         """Run `query(tx, *args)` in one snapshot."""
         ...
 
-    async def commit(self, write: Write[A, R], arg: A, lane_key: str) -> R:
+    def commit(self, write: Write[A, R], arg: A, lane_key: str) -> Awaitable[R]:
         """Apply a write; durable when this returns. Writes with one lane key keep their order."""
         ...
 

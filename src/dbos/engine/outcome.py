@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class Success:
+
+class Success(msgspec.Struct, frozen=True):
     """User code returned."""
 
     value: Any
@@ -16,8 +16,7 @@ class Success:
         return self.value
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(msgspec.Struct, frozen=True):
     """User code raised."""
 
     error: BaseException

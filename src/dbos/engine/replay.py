@@ -62,11 +62,18 @@ class Replay:
         self._next_place += 1
         return self._next_place - 1
 
-    async def turn(self, io: Io, place: int, *, alone: bool) -> None:
-        """Wait until all outcomes before this place were delivered and have had their effect."""
-        if alone and place == self._due:
+    def passes(self, place: int) -> bool:
+        """Deliver at this place at once if it is due. For a run with nothing else under way."""
+        if place != self._due:
+            return False
+        if self._abandoned or self._bells:
             self._advance(place)
-            return
+        else:
+            self._due += 1
+        return True
+
+    async def turn(self, io: Io, place: int) -> None:
+        """Wait until all outcomes before this place were delivered and have had their effect."""
         try:
             while self._due < place:
                 bell = self._bells[place] = io.signal()

@@ -39,7 +39,7 @@ async def await_outcome(
     with rt.engine.hub.watch(Topic("done", workflow_id), workflow_id, also=also) as bell:
         while True:
             run = rt.engine.running.get(workflow_id)
-            if run is None or not run.is_background:
+            if run is None or not run.is_background or run.stop is not None:
                 stored = await rt.io.read(workflows.outcome, workflow_id)
                 if stored is not None and stored.status in TERMINAL:
                     return resolve_stored(rt.engine.codec, stored)

@@ -8,8 +8,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import msgspec
+
 from dbos.engine.context import NO_OPTIONS, Scope, StepScope, current_scope, entered
-from dbos.engine.io import Call, Closed, TimeLimit
+from dbos.engine.io import Call, Closed, Preempted, TimeLimit
 from dbos.engine.outcome import Failure, Outcome, Success
 from dbos.errors import (
     DBOSMaxStepRetriesExceeded,
@@ -18,7 +20,6 @@ from dbos.errors import (
     DBOSStepTimeoutError,
     DBOSUnexpectedStepError,
 )
-from dbos.models import StepStatus
 from dbos.serialization.codec import Stored
 from dbos.storage import steps
 from dbos.storage.protocol import Write
@@ -59,8 +60,7 @@ class StepPolicy:
 PLAIN = StepPolicy()
 
 
-@dataclass(frozen=True, slots=True)
-class StepCall:
+class StepCall(msgspec.Struct, frozen=True):
     """A step call as it was made: the run and the step id were taken at that moment."""
 
     name: str
@@ -77,14 +77,13 @@ def place_call(name: str, call: Call, policy: StepPolicy) -> StepCall:
 
 
 async def run_step(rt: Runtime, step: StepCall) -> Any:
-    """Return the recorded outcome of a step, or run and record it. Outside workflow code: a plain
-    call.
-    """
+    """A step's recorded outcome, or run and record it. Outside workflow code: a plain call."""
     __tracebackhide__ = True
     run = step.run
     if run is None:
         return await rt.io.call(step.call)
-    await run.ensure_alive(rt)
+    if not run.is_free_to_go:
+        await run.ensure_alive(rt)
     recorded = recorded_step(run, step.step_id, step.name)
     run.in_flight += 1
     try:
@@ -101,8 +100,7 @@ async def run_step(rt: Runtime, step: StepCall) -> Any:
         run.in_flight -= 1
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
+class Operation(msgspec.Struct, frozen=True):
     """An operation of a run that was performed and is to be recorded."""
 
     step_id: int
@@ -112,9 +110,7 @@ class Operation:
 
 
 def recorded_step(run: Execution, step_id: int, name: str) -> RecordedStep | None:
-    """The record at this step id; a record of another name means that the workflow is not
-    deterministic.
-    """
+    """The record at this step id, which must have this name: the workflow is deterministic."""
     recorded = run.replay.steps.get(step_id)
     if recorded is not None and recorded.name != name:
         raise DBOSUnexpectedStepError(run.workflow_id, step_id, name, recorded.name)
@@ -127,7 +123,7 @@ async def replayed(rt: Runtime, run: Execution, recorded: RecordedStep) -> Any:
     place = run.replay.place(recorded.step_id)
     if place is not None:
         if rt.io.cooperative:
-            await run.replay.turn(rt.io, place, alone=False)
+            await run.replay.turn(rt.io, place)
         else:
             run.replay.abandon(place)
     where = Stored(run.workflow_id, recorded.step_id, "error" if recorded.error else "output")
@@ -206,11 +202,16 @@ async def commit_in_order(
         return await commit_owned(rt, run, write, arg, verdict_of)
     place = run.replay.append_place()
     try:
-        answer = await commit_owned(rt, run, write, arg, verdict_of)
+        answer = await rt.io.commit(write, arg, run.workflow_id)
+        if answer is not steps.KEPT:
+            confirm(run, verdict_of(answer))
+    except Closed:
+        raise run.stop_with("lost") from None
     except BaseException:
         run.replay.abandon(place)
         raise
-    await run.replay.turn(rt.io, place, alone=run.in_flight == 1)
+    if run.in_flight > 1 or not run.replay.passes(place):
+        await run.replay.turn(rt.io, place)
     return answer
 
 
@@ -246,11 +247,8 @@ def itself(recorded: Recorded) -> Recorded:
 async def _attempt(rt: Runtime, run: Execution, step: StepCall) -> Outcome:
     """Run the body under its policy. Only an `Exception` is an outcome; all else passes through."""
     if step.policy.is_plain:
-        scope = _step_scope(
-            run, StepScope(step.step_id, "step", StepStatus(step.step_id, None, None))
-        )
         try:
-            with entered(scope):
+            with entered(_step_scope(run, StepScope(step.step_id))):
                 return Success(await rt.io.call(step.call))
         except Exception as error:
             return Failure(error)
@@ -277,18 +275,30 @@ async def _attempts(rt: Runtime, run: Execution, step: StepCall) -> Outcome:
 
 async def _one_attempt(rt: Runtime, run: Execution, step: StepCall, number: int) -> Any:
     policy = step.policy
-    status = (
-        StepStatus(step.step_id, number, policy.max_attempts)
-        if policy.retries_allowed
-        else StepStatus(step.step_id, None, None)
-    )
-    with entered(_step_scope(run, StepScope(step.step_id, "step", status))):
+    scope = StepScope(step.step_id)
+    if policy.retries_allowed:
+        scope = StepScope(step.step_id, "step", number, policy.max_attempts)
+    with entered(_step_scope(run, scope)):
         if policy.timeout_s is None and not policy.preemptible:
             return await rt.io.call(step.call)
         try:
+            if policy.preemptible:
+                return await _preemptible(rt, run, step)
             return await rt.io.call_within(step.call, policy.timeout_s, None)
         except TimeLimit as limit:
             raise DBOSStepTimeoutError(step.name, policy.timeout_s or 0.0) from limit.__cause__
+
+
+async def _preemptible(rt: Runtime, run: Execution, step: StepCall) -> Any:
+    """Run a step that a cancel of its run stops: then nothing of it is recorded."""
+    bell = rt.io.signal()
+    run.preempting.add(bell)
+    try:
+        return await rt.io.call_within(step.call, step.policy.timeout_s, bell)
+    except Preempted:
+        raise run.stop_signal() from None
+    finally:
+        run.preempting.discard(bell)
 
 
 async def _wants_retry(policy: StepPolicy, error: Exception) -> bool:

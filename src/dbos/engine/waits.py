@@ -120,8 +120,8 @@ async def _commit_look(rt: Runtime, run: Execution, wait: DurableWait, look: Loo
     finally:
         if not is_delivered:
             run.replay.abandon(place)
-    if seen.is_done:
-        await run.replay.turn(rt.io, place, alone=run.in_flight == 1)
+    if seen.is_done and (run.in_flight > 1 or not run.replay.passes(place)):
+        await run.replay.turn(rt.io, place)
     return seen
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +10,12 @@ from dbos.engine.engine import Runtime
 from dbos.engine.site import Site, only_in_workflow
 from dbos.engine.steps import Operation, commit_in_order, recorded_step, replayed, step_row
 from dbos.engine.waits import DurableWait, wait_durably
-from dbos.errors import DBOSException, DBOSNonExistentWorkflowError, DBOSUsageError
+from dbos.errors import (
+    DBOSException,
+    DBOSInvalidInputError,
+    DBOSNonExistentWorkflowError,
+    DBOSUsageError,
+)
 from dbos.models import SendMessage
 from dbos.ops.verb import verb
 from dbos.serialization.codec import WorkflowSerializationFormat
@@ -80,7 +84,7 @@ async def send_bulk(
         sent. DBOSSerializationError: a message cannot be stored. DBOSInvalidInputError: an id,
         topic or key is not valid.
     """
-    sending = _sending(rt, site, list(messages), serialization_type, send_to_forks)
+    sending = _sending(rt, site, messages, serialization_type, send_to_forks)
     await _send(rt, site, SEND_BULK, sending)
 
 
@@ -137,7 +141,7 @@ async def recv(
 def _sending(
     rt: Runtime,
     site: Site,
-    outgoing: Sequence[SendMessage],
+    outgoing: Sequence[Any],
     serialization_type: WorkflowSerializationFormat | None,
     to_forks: bool,
 ) -> Sending:
@@ -148,6 +152,8 @@ def _sending(
     seen: set[tuple[str, str]] = set()
     stored: list[Message] = []
     for message in outgoing:
+        if not isinstance(message, SendMessage):
+            raise DBOSInvalidInputError("messages must be a list of SendMessage")
         destination = validation.workflow_id(message.destination_id)
         key = validation.optional_identifier(message.idempotency_key, "idempotency_key")
         if key is not None and (destination, key) in seen:
@@ -156,25 +162,15 @@ def _sending(
             seen.add((destination, key))
         stored.append(
             Message(
-                rt.engine.new_id() if key is None else keyed_message_id(destination, key),
+                rt.engine.new_id() if key is None else messages.keyed_message_id(destination, key),
                 destination,
                 _stored_topic(message.topic),
                 rt.engine.codec.dump(message.message, "message", format),
                 format,
+                key,
             )
         )
     return Sending(tuple(stored), None, to_forks)
-
-
-def keyed_message_id(destination: str, key: str) -> str:
-    """The id that makes an idempotency key count once per destination.
-
-    The plain form is the one of databases in use. It would be ambiguous for parts that hold its
-    separator; those are hashed.
-    """
-    if "::" not in destination and "::" not in key:
-        return f"{key}::{destination}"
-    return hashlib.sha256(f"{len(key)}:{key}{destination}".encode()).hexdigest()
 
 
 async def _send(rt: Runtime, site: Site, name: str, sending: Sending) -> None:

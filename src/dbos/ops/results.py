@@ -8,7 +8,7 @@ from typing import Any
 
 from dbos import validation
 from dbos.engine.engine import Runtime
-from dbos.engine.results import await_outcome
+from dbos.engine.results import RECHECK_S, await_outcome
 from dbos.engine.site import Site, recorded_operation, refuse_in_transaction
 from dbos.engine.starts import GET_RESULT, Awaited, recorded_result
 from dbos.errors import DBOSInvalidInputError, DBOSNonExistentWorkflowError
@@ -67,7 +67,8 @@ async def first_ended(
                 for workflow_id in workflow_ids:
                     if workflow_id in ended:
                         return workflow_id
-                await rt.io.wait(bell, recheck_s)
+                # The lookout looks once a second for all who wait; only more often is our own work.
+                await rt.io.wait(bell, None if recheck_s >= RECHECK_S else recheck_s)
                 if waiter is not None:
                     await waiter.ensure_alive(rt)
 

@@ -196,11 +196,11 @@ async def recorded_entry(
     """One entry in workflow code: replayed, or awaited and recorded before it is handed out."""
     if run.is_reading_stream:
         raise DBOSStreamNondeterminismError(run.workflow_id, wanted.key)
-    await run.ensure_alive(rt)
-    known = recorded_step(run, step_id, wanted.name)
     run.is_reading_stream = True
     run.in_flight += 1
     try:
+        await run.ensure_alive(rt)
+        known = recorded_step(run, step_id, wanted.name)
         if known is not None:
             value = await replayed(rt, run, known)
         else:
@@ -218,6 +218,8 @@ async def _entry_outcome(rt: Runtime, wanted: Reading, offset: int, run: Executi
         value = await next_entry(rt, wanted, offset, run)
     except DBOSStreamTimeoutError as error:
         return Failure(error)
+    if value is END and wanted.name == READ_STREAM_OFFSET:
+        return Failure(DBOSStreamTimeoutError(wanted.workflow_id, wanted.key))
     return Success(STREAM_END if value is END else value)
 
 
@@ -227,8 +229,12 @@ async def next_entry(rt: Runtime, wanted: Reading, offset: int, run: Execution |
     give_up_at_ms = None
     if wanted.timeout_s is not None:
         give_up_at_ms = rt.io.now_ms() + round(wanted.timeout_s * 1000)
-    others = [Topic("done", workflow_id)] + ([run.stopped] if run is not None else [])
-    with hub.watch(stream_topic(workflow_id, key), workflow_id, key, also=others) as bell:
+    ended = Topic("done", workflow_id)
+    others = [ended] if run is None else [ended, run.stopped]
+    with (
+        hub.watch(ended, workflow_id),
+        hub.watch(stream_topic(workflow_id, key), workflow_id, key, also=others) as bell,
+    ):
         while True:
             left_s = None if give_up_at_ms is None else (give_up_at_ms - rt.io.now_ms()) / 1000
             found = await rt.io.read(streams.entry, workflow_id, key, offset)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, TypeVar, cast
 
 from dbos.engine.io import Call, Preempted, Signal, TimeLimit
@@ -34,12 +34,13 @@ class AsyncIo:
         self._reader = reader
         self._committer = committer
         self._threads = threads
+        self.now_ms = reader.now_ms
 
-    async def call(self, call: Call) -> Any:
-        __tracebackhide__ = True
+    def call(self, call: Call) -> Awaitable[Any]:
         if call.is_async:
-            return await call.function(*call.args, **call.kwargs)
-        return await self._on_a_thread(call)
+            coroutine: Awaitable[Any] = call.function(*call.args, **call.kwargs)
+            return coroutine
+        return self._on_a_thread(call)
 
     async def call_within(self, call: Call, timeout_s: float | None, stop: Signal | None) -> Any:
         __tracebackhide__ = True
@@ -48,11 +49,10 @@ class AsyncIo:
     async def read(self, query: Callable[..., R], /, *args: Any) -> R:
         return cast("R", await asyncio.wrap_future(self._reader.submit(query, *args)))
 
-    async def commit(self, write: Write[A, R], arg: A, lane_key: str) -> R:
-        loop = asyncio.get_running_loop()
-        ticket = _LoopTicket(write, arg, loop)
+    def commit(self, write: Write[A, R], arg: A, lane_key: str) -> Awaitable[R]:
+        ticket = _LoopTicket(write, arg, asyncio.get_running_loop())
         self._committer.submit(lane_key, ticket)
-        return cast("R", await ticket.future)
+        return ticket.future
 
     def post(self, write: Write[A, R], arg: A, lane_key: str) -> None:
         self._committer.submit(lane_key, Ticket(write, arg))
@@ -84,9 +84,6 @@ class AsyncIo:
 
     def is_abandonment(self, error: BaseException) -> bool:
         return isinstance(error, asyncio.CancelledError | GeneratorExit)
-
-    def now_ms(self) -> int:
-        return self._reader.now_ms()
 
     async def _on_a_thread(self, call: Call) -> Any:
         context = contextvars.copy_context()

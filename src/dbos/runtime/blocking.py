@@ -12,6 +12,7 @@ from dbos.runtime.aio import call_within
 from dbos.runtime.committer import Committer, Ticket
 from dbos.runtime.loops import LoopHouse
 from dbos.runtime.reader import Reader
+from dbos.runtime.threads import WorkerThreads
 from dbos.runtime.wakeups import Bell
 from dbos.storage.protocol import Write
 
@@ -24,10 +25,13 @@ class BlockingIo:
 
     cooperative = False
 
-    def __init__(self, reader: Reader, committer: Committer, loops: LoopHouse) -> None:
+    def __init__(
+        self, reader: Reader, committer: Committer, loops: LoopHouse, threads: WorkerThreads
+    ) -> None:
         self._reader = reader
         self._committer = committer
         self._loops = loops
+        self._threads = threads
 
     async def call(self, call: Call) -> Any:
         __tracebackhide__ = True
@@ -60,11 +64,13 @@ class BlockingIo:
             limit = (
                 threading.TIMEOUT_MAX if seconds is None else min(seconds, threading.TIMEOUT_MAX)
             )
-            rung.acquire(timeout=max(0.0, limit))
+            with self._threads.not_working():
+                rung.acquire(timeout=max(0.0, limit))
         return signal.disarm()
 
     async def sleep(self, seconds: float) -> None:
-        time.sleep(seconds)
+        with self._threads.not_working():
+            time.sleep(seconds)
 
     async def settle(self) -> None:
         return None

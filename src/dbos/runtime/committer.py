@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 from zlib import crc32
 
 from dbos.engine.io import Closed
-from dbos.storage.protocol import Database, Topic, Tx, Write
+from dbos.storage.protocol import Database, Topic, Write
 from dbos.telemetry import log
 
 A = TypeVar("A")
@@ -162,9 +162,10 @@ class Committer:
                 ticket.error = Closed()
             return
         delay_s = FIRST_RETRY_S
+        in_doubt = False
         while True:
             try:
-                topics = self._apply(lane, batch)
+                topics = self._apply(lane, batch, in_doubt=in_doubt)
             except Exception as error:
                 if self._database.is_transient(error):
                     log.database_unavailable("writer", self._database.translate(error))
@@ -172,6 +173,7 @@ class Committer:
                         self._fail(batch, error)
                         return
                     delay_s = min(delay_s * 2, LONGEST_RETRY_S)
+                    in_doubt = True
                     continue
                 if len(batch) == 1:
                     self._fail(batch, error)
@@ -184,14 +186,16 @@ class Committer:
                 self._publish(topics)
             return
 
-    def _apply(self, lane: _Lane, batch: Sequence[Ticket]) -> list[Topic]:
+    def _apply(self, lane: _Lane, batch: Sequence[Ticket], *, in_doubt: bool) -> list[Topic]:
         """One transaction for the batch; the topics to ring once it is durable."""
         topics: list[Topic] = []
         kinds = _by_kind(batch)
         single = len(kinds) == 1 and kinds[0][0].single and not self._rings(kinds[0][0])
         with self._database.write(lane.number, single=single) as tx:
             for write, tickets in kinds:
-                _apply_kind(tx, write, tickets, topics)
+                apply = write.again if in_doubt and write.again is not None else write.apply
+                answers = apply(tx, [ticket.arg for ticket in tickets])
+                _give_answers(write, tickets, answers, topics)
             if topics and self._database.rings_within:
                 self._database.ring_within(tx, topics)
         return topics
@@ -241,10 +245,12 @@ def _by_kind(batch: Sequence[Ticket]) -> list[tuple[Write[Any, Any], Sequence[Ti
     return sorted(kinds.items(), key=lambda kind: kind[0].rank)
 
 
-def _apply_kind(
-    tx: Tx, write: Write[Any, Any], tickets: Sequence[Ticket], topics: list[Topic]
+def _give_answers(
+    write: Write[Any, Any],
+    tickets: Sequence[Ticket],
+    answers: Sequence[Any],
+    topics: list[Topic],
 ) -> None:
-    answers = write.apply(tx, [ticket.arg for ticket in tickets])
     for ticket, answer in zip(tickets, answers, strict=True):
         ticket.answer = answer
         if write.topics is not None:

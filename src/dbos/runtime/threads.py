@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Any
 
 IDLE_S = 30.0
@@ -15,8 +16,8 @@ IDLE_S = 30.0
 class WorkerThreads:
     """Threads that run one job after another. The condition guards the queue and the counts.
 
-    Without a limit a job never waits for a thread: a workflow that waits must not hold up one that
-    could run. With a limit, jobs queue.
+    Without a limit a job never waits for a thread. With one, jobs queue, but only behind threads
+    that work: one that waits for something is not counted, for it may wait for a queued job.
     """
 
     def __init__(self, limit: int | None) -> None:
@@ -24,6 +25,7 @@ class WorkerThreads:
         self._condition = threading.Condition()
         self._jobs: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._idle = 0
+        self._waiting = 0
         self._threads: set[threading.Thread] = set()
         self._started = 0
         self._is_stopping = False
@@ -35,22 +37,51 @@ class WorkerThreads:
             self._jobs.append((job, future))
             if self._idle >= len(self._jobs):
                 self._condition.notify()
-            elif self._limit is None or len(self._threads) < self._limit:
-                self._add_thread()
+            else:
+                self._add_thread_if_allowed()
         return future
+
+    @contextmanager
+    def not_working(self) -> Generator[None, None, None]:
+        """For the block in which the calling thread only waits."""
+        if self._limit is None or threading.current_thread() not in self._threads:
+            yield
+            return
+        with self._condition:
+            self._waiting += 1
+            if self._jobs and self._idle:
+                self._condition.notify()
+            elif self._jobs:
+                self._add_thread_if_allowed()
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._waiting -= 1
 
     def free(self) -> int | None:
         """How many jobs would find a thread at once; None without a limit."""
         if self._limit is None:
             return None
         with self._condition:
-            return max(0, self._limit - len(self._threads) + self._idle - len(self._jobs))
+            return max(0, self._limit - self._working() - len(self._jobs))
 
     def stop(self) -> None:
         """Let idle threads go. A thread that is still in user code ends when that code does."""
         with self._condition:
             self._is_stopping = True
             self._condition.notify_all()
+
+    def _is_surplus(self) -> bool:
+        """Whether this thread, which is idle, would be one too many if it took a job."""
+        return self._limit is not None and self._working() >= self._limit
+
+    def _working(self) -> int:
+        return len(self._threads) - self._idle - self._waiting
+
+    def _add_thread_if_allowed(self) -> None:
+        if self._limit is None or len(self._threads) - self._waiting < self._limit:
+            self._add_thread()
 
     def _add_thread(self) -> None:
         self._started += 1
@@ -77,7 +108,7 @@ class WorkerThreads:
         with self._condition:
             self._idle += 1
             try:
-                while not self._jobs:
+                while not self._jobs or self._is_surplus():
                     if self._is_stopping or (not self._condition.wait(IDLE_S) and not self._jobs):
                         self._threads.discard(threading.current_thread())
                         return None

@@ -10,6 +10,7 @@ that are running here were cancelled or taken away.
 from __future__ import annotations
 
 from dbos.engine.engine import Engine
+from dbos.engine.execution import Execution
 from dbos.runtime.reader import Reader
 from dbos.runtime.service import Service
 from dbos.runtime.wakeups import WakeupHub
@@ -38,19 +39,28 @@ class Lookout(Service):
 
     def _stop_cancelled_runs(self) -> None:
         """Tell runs that they were cancelled, or are no longer ours."""
-        running = [run for run in list(self._engine.running.values()) if run.stop is None]
-        if not running:
-            return
-        stored = self._reader.run(workflows.claims, [run.workflow_id for run in running])
+        running = list(self._engine.running.values())
+        asked = [run for run in running if run.stop is None]
+        if asked:
+            stored = self._reader.run(workflows.claims, [run.workflow_id for run in asked])
+            for run in asked:
+                claim, status = stored.get(run.workflow_id, (None, ""))
+                if claim != run.claim:
+                    run.stop = "lost"
+                elif status == "CANCELLED":
+                    run.stop = "cancelled"
         for run in running:
-            claim, status = stored.get(run.workflow_id, (None, ""))
-            if claim != run.claim:
-                run.stop = "lost"
-            elif status == "CANCELLED":
-                run.stop = "cancelled"
-            else:
-                continue
-            self._hub.publish((run.stopped,))
+            if run.stop is not None:
+                self._tell(run)
+
+    def _tell(self, run: Execution) -> None:
+        """Ring for the operations of a stopped run, and for those who await it.
+
+        One of its own operations may have found out first; the others may still be waiting.
+        """
+        self._hub.publish((run.stopped, Topic("done", run.workflow_id)))
+        for bell in list(run.preempting):
+            bell.ring()
 
     def _changed(self) -> list[Topic]:
         changed: list[Topic] = []

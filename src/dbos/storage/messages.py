@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from dbos.storage.protocol import SingleRead, Statement, Topic, Tx, Write
@@ -24,6 +25,7 @@ class Message:
     topic: str
     message: str
     serialization: str
+    idempotency_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ class Sent(NamedTuple):
 
     recorded: Recorded | None
     unknown_destination: str | None = None
+    delivered: Sequence[Message] = ()
+    """What was stored: the messages of the call, and their copies for forks."""
 
 
 EXISTING = Statement(
@@ -90,9 +94,11 @@ def send_all(tx: Tx, sendings: Sequence[Sending]) -> list[Sent]:
     for sending in sendings:
         unknown = _unknown(sending, known)
         recorded = next(verdicts) if unknown is None and sending.record is not None else None
-        answers.append(Sent(recorded, unknown))
+        delivered: Sequence[Message] = ()
         if unknown is None and (recorded is None or recorded.verdict == "kept"):
-            messages.extend(_with_forks(tx, sending) if sending.to_forks else sending.messages)
+            delivered = _with_forks(tx, sending) if sending.to_forks else sending.messages
+            messages.extend(delivered)
+        answers.append(Sent(recorded, unknown, delivered))
     if messages:
         tx.run(INSERT, rows=[_positioned(index, row) for index, row in enumerate(messages)])
     return answers
@@ -110,22 +116,36 @@ def _unknown(sending: Sending, known: set[str]) -> str | None:
     return None
 
 
-def _with_forks(tx: Tx, sending: Sending) -> Iterable[Message]:
+def _with_forks(tx: Tx, sending: Sending) -> list[Message]:
     """Each message, and a copy of it for every fork of its destination."""
+    delivered: list[Message] = []
     origins = sorted({message.destination_uuid for message in sending.messages})
     forks: dict[str, list[str]] = {}
     for origin, fork in tx.all(FORKS, workflow_ids=origins):
         forks.setdefault(origin, []).append(fork)
     for message in sending.messages:
-        yield message
-        for fork in forks.get(message.destination_uuid, ()):
-            yield Message(
-                f"{message.message_uuid}::{fork}",
-                fork,
-                message.topic,
-                message.message,
-                message.serialization,
-            )
+        delivered.append(message)
+        delivered += [
+            replace(message, message_uuid=_copy_id(message, fork), destination_uuid=fork)
+            for fork in forks.get(message.destination_uuid, ())
+        ]
+    return delivered
+
+
+def _copy_id(message: Message, fork: str) -> str:
+    key = message.idempotency_key
+    return f"{message.message_uuid}::{fork}" if key is None else keyed_message_id(fork, key)
+
+
+def keyed_message_id(destination: str, key: str) -> str:
+    """The id that makes an idempotency key count once per destination.
+
+    The plain form is the one of databases in use. It would be ambiguous for parts that hold its
+    separator; those are hashed.
+    """
+    if "::" not in destination and "::" not in key:
+        return f"{key}::{destination}"
+    return hashlib.sha256(f"{len(key)}:{key}{destination}".encode()).hexdigest()
 
 
 def _positioned(position: int, row: Message) -> dict[str, object]:
@@ -144,10 +164,9 @@ def message_topic(workflow_id: str, topic: str) -> Topic:
     return Topic("message", f"{workflow_id}::{topic}")
 
 
-def _sent_topics(sending: Sending, sent: Sent) -> Iterable[Topic]:
-    if sent.unknown_destination is None:
-        for message in sending.messages:
-            yield message_topic(message.destination_uuid, message.topic)
+def _sent_topics(_: Sending, sent: Sent) -> Iterable[Topic]:
+    for message in sent.delivered:
+        yield message_topic(message.destination_uuid, message.topic)
 
 
 send = Write("send", send_all, _sent_topics, rank=40)

@@ -168,3 +168,7 @@ class Write(Generic[A, R]):
     """Kinds of one batch are applied by ascending rank: admissions, then records, then outcomes."""
     single: bool = False
     """`apply` changes the database with one statement, so it may commit by itself."""
+    again: Callable[[Tx, Sequence[A]], list[R]] | None = None
+    """What is applied once an earlier commit of the batch is in doubt, if `apply` would not find
+    its own former work again.
+    """

@@ -135,7 +135,33 @@ def claim_all(tx: Tx, requests: Sequence[ClaimRequest]) -> list[list[ClaimedRun]
     return [_claim(tx, request) for request in requests]
 
 
-claim = Write("claim", claim_all, rank=6)
+CLAIMED = Statement(
+    """
+    SELECT workflow_uuid, name, class_name, config_name, inputs, serialization, owner_xid,
+        recovery_attempts, queue_name, workflow_timeout_ms, workflow_deadline_epoch_ms,
+        authenticated_user, assumed_role, authenticated_roles, parent_workflow_id, priority,
+        created_at
+    FROM {workflow_status}
+    WHERE incarnation_id = :incarnation_id AND owner_xid = :claim AND status = 'PENDING'
+    """
+)
+
+
+def claim_again(tx: Tx, requests: Sequence[ClaimRequest]) -> list[list[ClaimedRun]]:
+    """Claim after a commit in doubt: what it had claimed is found again by its fresh token.
+
+    Without this, runs whose claim was committed and never answered would be ours and never start.
+    """
+    return [_claimed_before(tx, request) or _claim(tx, request) for request in requests]
+
+
+claim = Write("claim", claim_all, rank=6, again=claim_again)
+
+
+def _claimed_before(tx: Tx, request: ClaimRequest) -> list[ClaimedRun]:
+    incarnation_id = request.claimant.incarnation_id
+    rows = tx.all(CLAIMED, incarnation_id=incarnation_id, claim=request.claim)
+    return [ClaimedRun(*row[:15]) for row in sorted(rows, key=_queue_order)]
 
 
 def _claim(tx: Tx, request: ClaimRequest) -> list[ClaimedRun]:

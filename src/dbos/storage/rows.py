@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
+import msgspec
+
 RUN_COLUMNS: Mapping[str, str] = MappingProxyType(
     {
         "workflow_uuid": "text",
@@ -92,9 +94,11 @@ class NewRun:
     recovery_attempts: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class StepRow:
-    """A finished operation of a run, to be recorded under the claim that ran it."""
+class StepRow(msgspec.Struct, frozen=True, gc=False):
+    """A finished operation of a run, to be recorded under the claim that ran it.
+
+    A struct and not a dataclass: one is made for every step, ten times as fast.
+    """
 
     workflow_uuid: str
     function_id: int

@@ -255,8 +255,10 @@ def quote_identifier(name: str) -> str:
 
 
 def _has_exactly(row: object, names: frozenset[str]) -> bool:
-    fields: Mapping[str, object] = getattr(type(row), "__dataclass_fields__", {})
-    return fields.keys() == names
+    kind = type(row)
+    fields: Mapping[str, object] = getattr(kind, "__dataclass_fields__", {})
+    struct_fields: tuple[str, ...] = getattr(kind, "__struct_fields__", ())
+    return (frozenset(fields) or frozenset(struct_fields)) == names
 
 
 def _picker(names: tuple[str, ...]) -> Callable[[Sequence[object]], list[tuple[object, ...]]]:

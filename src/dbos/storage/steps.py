@@ -125,6 +125,10 @@ def _record(tx: Tx, rows: Sequence[StepRow], *, any_status: bool) -> list[Record
     }
     if len(kept) == len(rows) and all(status == "PENDING" for status in kept.values()):
         return [KEPT] * len(rows)
+    if len({(row.workflow_uuid, row.function_id) for row in rows}) < len(rows):
+        # Two attempts of a run record the same step, and one has lost its claim. The rows that came
+        # back do not tell which one was kept, so each is asked about alone.
+        return [_record(tx, [row], any_status=any_status)[0] for row in rows]
     missing = [row for row in rows if (row.workflow_uuid, row.function_id) not in kept]
     verdicts = _examine(tx, missing) if missing else {}
     return [

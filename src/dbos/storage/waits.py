@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
+
+import msgspec
 
 from dbos.storage.protocol import Tx
 from dbos.storage.rows import Recorded, StepRow
@@ -54,7 +56,7 @@ def record_looks(tx: Tx, looks: Sequence[Look], payloads: Sequence[Payload | Non
 def _ending(look: Look, payload: Payload | None) -> StepRow | None:
     if payload is None:
         return look.missed
-    return replace(look.found, output=payload[0], serialization=payload[1])
+    return msgspec.structs.replace(look.found, output=payload[0], serialization=payload[1])
 
 
 def _seen(

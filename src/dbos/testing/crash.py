@@ -181,7 +181,7 @@ class _Explorer:
         if point.resumes_early:
             self._note(point, _thawed_early(old, new, database))
         new.play(self._scenario)
-        new.run_to_end()
+        new.run_to_end(beside=old if point.resumes_early else None)
         self._note(point, self._thawed(old, database))
         old.engine.abandon()
         new.close()
@@ -191,7 +191,7 @@ class _Explorer:
         """Let a process go on whose work has been finished by another."""
         before = database.snapshot()
         old.timeline.thaw()
-        old.run_to_end(nudged=True)
+        old.catch_up()
         old.timeline.come_to_rest(1.0)
         found = list(invariants.fenced(before, database.snapshot()))
         found += [

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from dbos.engine.context import Scope
-from dbos.storage.rows import Admitted, ChildLaunch, FinishRow, Launched, NewRun, Recorded, StepRow
+from dbos.storage.rows import Admitted, ChildLaunch, FinishRow, NewRun, Recorded, StepRow
 
 StepKey = tuple[str, int]
 
@@ -49,33 +49,37 @@ class Ledger:
         self.recorded.update(steps)
 
     def acknowledge(self, arg: object, answer: object) -> None:
-        """A write was answered. Writes of other kinds need no entry."""
+        """A write was answered. Writes that record nothing need no entry."""
         match arg, answer:
-            case StepRow(), Recorded(verdict="kept"):
-                self._record(arg)
-            case ChildLaunch(), Launched(recorded=Recorded(verdict="kept")):
-                self._record(arg.record)
-                self.admitted.add(arg.child.workflow_uuid)
             case NewRun(), Admitted():
                 self.admitted.add(arg.workflow_uuid)
             case FinishRow(), True:
                 self.outcomes[arg.workflow_uuid] = arg
             case _:
-                pass
+                self._acknowledge_record(arg, answer)
 
-    def _record(self, row: StepRow) -> None:
+    def _acknowledge_record(self, arg: object, answer: object) -> None:
+        verdict = answer if isinstance(answer, Recorded) else getattr(answer, "recorded", None)
+        row = _record_in(arg)
+        if row is None or not isinstance(verdict, Recorded) or verdict.verdict != "kept":
+            return
         key = (row.workflow_uuid, row.function_id)
         self.records[key] = row
         self.recorded.add(key)
+        if isinstance(arg, ChildLaunch):
+            self.admitted.add(arg.child.workflow_uuid)
 
 
 def subject(arg: object) -> tuple[str | None, int | None]:
     """The run and the step that a write is about."""
-    match arg:
-        case StepRow():
-            return arg.workflow_uuid, arg.function_id
-        case ChildLaunch():
-            return arg.record.workflow_uuid, arg.record.function_id
-        case _:
-            workflow_id = getattr(arg, "workflow_uuid", None)
-            return (workflow_id if isinstance(workflow_id, str) else None), None
+    row = _record_in(arg)
+    if row is not None:
+        return row.workflow_uuid, row.function_id
+    workflow_id = getattr(arg, "workflow_uuid", None)
+    return (workflow_id if isinstance(workflow_id, str) else None), None
+
+
+def _record_in(arg: object) -> StepRow | None:
+    """The record that a write makes, alone or along with something else."""
+    row = arg if isinstance(arg, StepRow) else getattr(arg, "record", None)
+    return row if isinstance(row, StepRow) else None

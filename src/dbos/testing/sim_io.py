@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from typing import Any, Protocol, TypeVar, cast
 from zlib import crc32
@@ -18,7 +19,7 @@ from dbos.engine.context import current_scope
 from dbos.engine.io import Call, Signal
 from dbos.runtime.aio import SETTLING_TURNS
 from dbos.runtime.committer import FIRST_RETRY_S, LARGEST_BATCH
-from dbos.storage.protocol import Database, SingleRead, Topic, Write
+from dbos.storage.protocol import Database, SingleRead, Topic, Tx, Write
 from dbos.testing.sim_clock import SimClock
 from dbos.testing.sim_loop import Effect, SimLoop, Wake
 
@@ -115,9 +116,7 @@ class SimHub:
         self._subjects: dict[Topic, tuple[str, ...]] = {}
 
     @contextmanager
-    def watch(
-        self, topic: Topic, *subject: str, also: Sequence[Topic] = ()
-    ) -> Generator[Signal]:
+    def watch(self, topic: Topic, *subject: str, also: Sequence[Topic] = ()) -> Generator[Signal]:
         bell = SimBell()
         for watched in (topic, *also):
             self._bells.setdefault(watched, []).append(bell)
@@ -154,6 +153,8 @@ class SimTicket:
     write: Write[Any, Any]
     arg: Any
     wake: Wake | None
+    in_doubt: bool = False
+    """An earlier commit may have applied it."""
     answer: Any = None
     error: Exception | None = None
 
@@ -208,6 +209,8 @@ class SimLane:
                 self._world.clock.after(self._weather.answer(), lambda: self._settle(batch, topics))
                 return
             batch = handed_over_again(batch)
+        for ticket in batch:
+            ticket.in_doubt = True
         self._world.clock.after(FIRST_RETRY_S, lambda: self._commit(batch))
 
     def _settle(self, batch: Sequence[SimTicket], topics: Sequence[Topic]) -> None:
@@ -237,7 +240,7 @@ class SimLane:
                 for write, tickets in kinds:
                     args = [ticket.arg for ticket in tickets]
                     answers = self._world.witness.applies(
-                        self._process, write, args, _Application(write, tx, args)
+                        self._process, write, args, _application(write, tx, tickets)
                     )
                     _give(write, tickets, answers, topics)
         except Exception as error:
@@ -340,14 +343,11 @@ def handed_over_again(batch: list[SimTicket]) -> list[SimTicket]:
     return batch
 
 
-@dataclass(frozen=True, slots=True)
-class _Application:
-    write: Write[Any, Any]
-    tx: Any
-    args: Sequence[Any]
-
-    def __call__(self) -> Any:
-        return self.write.apply(self.tx, self.args)
+def _application(
+    write: Write[Any, Any], tx: Tx, tickets: Sequence[SimTicket]
+) -> Callable[[], Sequence[Any]]:
+    again = write.again if tickets[0].in_doubt else None
+    return partial(again or write.apply, tx, [ticket.arg for ticket in tickets])
 
 
 def _by_kind(batch: Sequence[SimTicket]) -> list[tuple[Write[Any, Any], list[SimTicket]]]:

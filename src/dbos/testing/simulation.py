@@ -87,6 +87,7 @@ class SimExecutor:
             blocking_io=self.io,
             async_io=self.io,
         )
+        self.claimant = _claimant(self.engine)
 
     @property
     def is_alive(self) -> bool:
@@ -268,8 +269,15 @@ async def _start(executor: SimExecutor, run: ClaimedRun, history: list[RecordedS
 
 
 def _claim_request(executor: SimExecutor) -> ClaimRequest:
-    engine, settings = executor.engine, executor.settings
-    claimant = Claimant(
+    engine = executor.engine
+    return ClaimRequest(
+        executor.claimant, INTERNAL_QUEUE, engine.new_token(), CLAIM_BATCH, engine.codec.unnamed
+    )
+
+
+def _claimant(engine: Engine) -> Claimant:
+    settings = engine.settings
+    return Claimant(
         incarnation_id=engine.identity.incarnation_id,
         executor_id=engine.identity.executor_id,
         application_name=settings.name,
@@ -282,7 +290,4 @@ def _claim_request(executor: SimExecutor) -> ClaimRequest:
             Runnable(registration.run_name, engine.registry.code_hash(registration))
             for registration in engine.registry.all()
         ],
-    )
-    return ClaimRequest(
-        claimant, INTERNAL_QUEUE, engine.new_token(), CLAIM_BATCH, engine.codec.unnamed
     )

@@ -63,12 +63,26 @@ class World:
                 return self.timeline.struck.is_set()
         return True
 
-    def run_to_end(self, *, nudged: bool = False) -> None:
-        """Wait until the scenario and all its work ended. Nudged: nobody else wakes its waiters."""
+    def run_to_end(self, *, nudged: bool = False, beside: World | None = None) -> None:
+        """Wait until the scenario and all its work ended.
+
+        Nudged: nobody else wakes its waiters. Beside: a resumed process that goes on as well.
+        """
         give_up_at = time.monotonic() + END_LIMIT_S
         while self._is_playing() and time.monotonic() < give_up_at:
             if nudged:
                 self.timeline.nudge()
+            if beside is not None:
+                beside.engine.look_around()
+            assert self._thread is not None
+            self._thread.join(POLL_S)
+
+    def catch_up(self) -> None:
+        """After a thaw, wait until the scenario and all its work ended."""
+        give_up_at = time.monotonic() + END_LIMIT_S
+        while self._is_playing() and time.monotonic() < give_up_at:
+            self.engine.look_around()
+            self.timeline.nudge()
             assert self._thread is not None
             self._thread.join(POLL_S)
 

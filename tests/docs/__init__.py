@@ -1,0 +1,1 @@
+"""Tests of the documentation: it runs as written, and its claims hold."""

@@ -1,0 +1,1 @@
+"""The published examples this project started from, run exactly as printed."""

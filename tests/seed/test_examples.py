@@ -1,0 +1,151 @@
+"""Each example of the seed runs as printed; what it takes for granted is put around it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dbos import DBOS
+from tests.seed.network import Site, aiohttp_for, requests_for, serving
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples" / "seed"
+
+
+def run_example(name: str, **given: Any) -> dict[str, Any]:
+    """Run an example as a program, with the names it takes for granted; its globals."""
+    path = EXAMPLES / f"{name}.py"
+    program: dict[str, Any] = {"__name__": "__main__", "__file__": str(path), **given}
+    exec(compile(path.read_text(), str(path), "exec"), program)
+    return program
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with serving() as site:
+        yield site
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[str]:
+    """An empty database, and no application but the one that the test makes."""
+    DBOS.destroy(destroy_registry=True)
+    yield database_url
+    DBOS.destroy(destroy_registry=True)
+
+
+@pytest.fixture
+def launched(database: str) -> None:
+    """A launched application, for examples that begin after the launch."""
+    DBOS(config={"name": "my-app", "system_database_url": database})
+    DBOS.launch()
+
+
+def test_basic_application_structure(
+    database: str, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DBOS_SYSTEM_DATABASE_URL", database)
+
+    program = run_example("basic_application_structure", requests=requests_for(site))
+
+    assert program["result"] == "ok"
+    assert site.asked == [("POST", "/", json.dumps({"data": "hello"}).encode())]
+
+
+def test_basic_application_structure_without_a_database_url(
+    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("DBOS_SYSTEM_DATABASE_URL", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+    program = run_example("basic_application_structure", requests=requests_for(site))
+    DBOS.destroy(destroy_registry=True)
+
+    assert program["result"] == "ok"
+    assert (tmp_path / "my_app.sqlite").exists()
+
+
+@pytest.mark.usefixtures("launched")
+def test_steps_with_retry_configuration(site: Site) -> None:
+    program = run_example("steps_with_retry_configuration", DBOS=DBOS, requests=requests_for(site))
+
+    @DBOS.workflow()
+    def fetch(url: str) -> Any:
+        return program["unreliable_api_call"](url)
+
+    site.failures_left = 1
+
+    assert json.loads(fetch("https://api.example.com/thing"))["path"] == "/thing"
+    assert len(site.asked) == 2
+
+
+@pytest.mark.usefixtures("launched")
+def test_background_workflows(capsys: pytest.CaptureFixture[str]) -> None:
+    def long_running_task(data: str) -> str:
+        return f"{data} done"
+
+    program = run_example("background_workflows", DBOS=DBOS, long_running_task=long_running_task)
+
+    assert program["result"] == "input done"
+    assert f"Workflow ID: {program['handle'].workflow_id}\n" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("launched")
+def test_idempotent_workflows() -> None:
+    program = run_example("idempotent_workflows", DBOS=DBOS)
+
+    answers = [program["handle_payment"]("7", 9.5) for _ in range(2)]
+
+    assert answers == ["processed", "processed"]
+    status = DBOS.get_workflow_status("payment-7")
+    assert status is not None
+    assert status.input == {"args": ("7", 9.5), "kwargs": {}}
+    assert status.recovery_attempts == 1
+
+
+@pytest.mark.usefixtures("launched")
+def test_async_workflows(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "aiohttp", aiohttp_for(site))
+    program = run_example("async_workflows", DBOS=DBOS)
+
+    pages = asyncio.run(program["async_workflow"](["https://a.example/1", "https://a.example/2"]))
+
+    assert [json.loads(page)["path"] for page in pages] == ["/1", "/2"]
+
+
+APPLICATION = """
+from dbos import DBOS
+
+@DBOS.workflow()
+def my_workflow(word: str) -> str:
+    return "expected_output"
+"""
+
+
+def test_testing(tmp_path: Path) -> None:
+    (tmp_path / "my_app.py").write_text(APPLICATION)
+    example = (EXAMPLES / "testing.py").read_text()
+    (tmp_path / "test_app.py").write_text("from my_app import my_workflow\n" + example)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+
+    for _ in range(2):
+        ran = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_app.py"],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert ran.returncode == 0, ran.stdout
+        assert "1 passed" in ran.stdout
+    assert (tmp_path / "test_app.sqlite").exists()

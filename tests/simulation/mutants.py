@@ -1,0 +1,114 @@
+"""Seeded bugs: each takes one protection away, and the simulation must notice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from types import ModuleType
+from typing import Any
+
+import msgspec
+
+from dbos.engine import starts
+from dbos.engine import steps as step_path
+from dbos.ops import sleep
+from dbos.storage import recovery, steps, workflows
+from dbos.storage.protocol import Statement
+from dbos.storage.rows import FinishRow, StepRow
+from dbos.testing import sim_io, simulation
+from dbos.testing.sim_io import SimTicket
+
+Change = tuple[ModuleType | type, str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """A bug: what is put in the place of what."""
+
+    name: str
+    changes: Callable[[], list[Change]]
+    focus: str | None = None
+    """The workflow that shows it soonest."""
+
+    @contextmanager
+    def at_large(self) -> Generator[None]:
+        """The bug is in the engine for the length of a block."""
+        changes = self.changes()
+        former = [(place, name, getattr(place, name)) for place, name, _ in changes]
+        for place, name, value in changes:
+            setattr(place, name, value)
+        try:
+            yield
+        finally:
+            for place, name, value in former:
+                setattr(place, name, value)
+
+
+def _without(statement: Statement, text: str, instead: str = "") -> Statement:
+    assert text in statement.text, "the statement has changed: adapt the mutant"
+    return Statement(statement.text.replace(text, instead), statement.columns)
+
+
+def _unfenced_records() -> list[Change]:
+    fence = " AND owned.owner_xid = r.claim"
+    return [(steps, "RECORD", _without(steps.RECORD, fence))]
+
+
+def _unfenced_outcomes() -> list[Change]:
+    fence = "AND {workflow_status}.owner_xid = r.claim"
+    return [(workflows, "FINISH", _without(workflows.FINISH, fence))]
+
+
+def _fresh_tokens_on_retry() -> list[Change]:
+    def again(batch: list[SimTicket]) -> list[SimTicket]:
+        for ticket in batch:
+            if isinstance(ticket.arg, StepRow):
+                ticket.arg = msgspec.structs.replace(ticket.arg, claim="fresh")
+            elif isinstance(ticket.arg, FinishRow):
+                ticket.arg = replace(ticket.arg, claim="fresh")
+        return batch
+
+    return [(sim_io, "handed_over_again", again)]
+
+
+def _forgetful_replay() -> list[Change]:
+    return [(module, "recorded_step", _nothing) for module in (step_path, starts, sleep)]
+
+
+def _stale_claims() -> list[Change]:
+    return [
+        (recovery, "TAKE_OVER", _without(recovery.TAKE_OVER, "owner_xid = :claim,")),
+        (recovery, "CLAIM", _without(recovery.CLAIM, "owner_xid = :claim,")),
+    ]
+
+
+def _lost_claims() -> list[Change]:
+    return [(recovery, "claim", replace(recovery.claim, again=None))]
+
+
+def _blind_trust() -> list[Change]:
+    def always(_: object) -> bool:
+        return True
+
+    return [(simulation.SimLease, "is_trusted", always)]
+
+
+def _restarted_sleep() -> list[Change]:
+    return [(sleep, "recorded_step", _nothing)]
+
+
+def _nothing(*_: object) -> None:
+    return None
+
+
+MUTANTS = (
+    Mutant("records without a fence", _unfenced_records),
+    Mutant("outcomes without a fence", _unfenced_outcomes, "sim.pondering"),
+    Mutant("a retry under a fresh token", _fresh_tokens_on_retry),
+    Mutant("a replay that ignores records", _forgetful_replay),
+    Mutant("a takeover without a fresh claim", _stale_claims),
+    Mutant("a claim that is not found again", _lost_claims, "sim.slow"),
+    Mutant("a lease that is always trusted", _blind_trust),
+    Mutant("a sleep that forgets its deadline", _restarted_sleep),
+)
