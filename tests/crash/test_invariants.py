@@ -22,6 +22,14 @@ def test_nothing_is_found_where_nothing_is_wrong() -> None:
     assert list(found) == []
 
 
+def test_a_scenario_that_raises_without_a_crash_is_found() -> None:
+    raising = replace(OUTCOME, ending=Ending(error="TypeError: none"))
+
+    found = list(invariants.without_a_crash(Ledger(), raising))
+
+    assert found == [("the scenario returns", "it raised TypeError: none, even without a crash")]
+
+
 def test_an_acknowledged_outcome_that_is_not_stored_is_found() -> None:
     ledger = Ledger(outcomes={"order": FinishRow("order", "SUCCESS", "11", None, "claim")})
 

@@ -135,7 +135,7 @@ def nothing_recorded(_: object, __: int, ___: str) -> RecordedStep | None:
     return None
 
 
-async def no_turn(self: Replay, io: Io, place: int, *, alone: bool) -> None:
+async def no_turn(self: Replay, io: Io, place: int) -> None:
     self.abandon(place)
 
 

@@ -1,4 +1,4 @@
-"""The command behind `make simulate`: many seeds, the failing ones named with how to replay them."""
+"""The command behind `make simulate`: many seeds; it names those that fail, and replays one."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ async def retrying(count: int) -> int:
 @DBOS.workflow(name="sim.family")
 async def family(count: int) -> int:
     handle = await DBOS.start_workflow_async(sum_up, count)
-    direct = await slow(1)
+    direct: int = await slow(1)
     return direct + await handle.get_result()
 
 
@@ -114,7 +114,7 @@ async def parallel(count: int) -> int:
 @DBOS.workflow(name="sim.tree")
 async def tree(count: int) -> int:
     """Children started from tasks of their own."""
-    values = await gather(*(sum_up(number) for number in range(count + 1)))
+    values: list[int] = await gather(*(sum_up(number) for number in range(count + 1)))
     return sum(values) + await add(count, 1)
 
 

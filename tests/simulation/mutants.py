@@ -108,7 +108,7 @@ MUTANTS = (
     Mutant("a retry under a fresh token", _fresh_tokens_on_retry),
     Mutant("a replay that ignores records", _forgetful_replay),
     Mutant("a takeover without a fresh claim", _stale_claims),
-    Mutant("a claim that is not found again", _lost_claims, "sim.slow"),
+    Mutant("a claim that is not found again", _lost_claims, "sim.pondering"),
     Mutant("a lease that is always trusted", _blind_trust),
     Mutant("a sleep that forgets its deadline", _restarted_sleep),
 )

@@ -33,7 +33,7 @@ END;
 
 
 class Store:
-    """A migrated database in memory. One serves all seeds in turn, so that statements stay compiled.
+    """A migrated database in memory. One serves all seeds, so that statements stay compiled.
 
     It has a single connection, which is enough: a simulation does one thing at a time.
     """

@@ -8,8 +8,8 @@ from tests.simulation.__main__ import main, regressions
 from tests.simulation.mutants import MUTANTS, Mutant
 from tests.simulation.storm import play
 
-SEEDS_PER_BLOCK = 30
-BLOCKS = range(8)
+SEEDS_PER_BLOCK = 50
+BLOCKS = range(4)
 SEEDS_PER_MUTANT = 250
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -35,13 +34,14 @@ from dbos.services.failover import Failover
 from dbos.services.leases import LeaseKeeper
 from dbos.services.listener import ListenerService, NotifierService
 from dbos.services.lookout import Lookout
-from dbos.storage import versions
+from dbos.storage import executors, versions
 from dbos.storage.open import OpenOptions, open_database
 from dbos.storage.protocol import Topic
 from dbos.storage.recovery import Claimant, ClaimRequest, Runnable, TakeOver
 from dbos.storage.rows import ExecutorRow
 from dbos.storage.versions import VersionRegistration
 from dbos.telemetry import log
+from dbos.version import PACKAGE_VERSION
 
 
 class Instance:
@@ -162,6 +162,7 @@ class LaunchedEngine:
             self._start(self._deadlines)
             self._start(self._dispatcher)
             if self.settings.failover_enabled:
+                self._hub.attach(executors.EXECUTORS, self._failover.bell)
                 self._start(self._failover)
         except BaseException:
             self.close(0)
@@ -306,7 +307,7 @@ def application_version(settings: Settings, registry: Registry) -> str:
     """The version of this build (contract, core 1.5)."""
     if settings.explicit_version:
         return settings.explicit_version
-    computed = registry.computed_version(settings.name, _package_version())
+    computed = registry.computed_version(settings.name, PACKAGE_VERSION)
     if computed is None:
         log.source_not_readable()
         return f"DEFAULT_VERSION-{settings.name}"
@@ -328,10 +329,3 @@ def _serializer(settings: Settings) -> Serializer:
         return JSONSerializer()
     assert isinstance(configured, Serializer), "settings are checked when they are made"
     return configured
-
-
-def _package_version() -> str:
-    try:
-        return importlib.metadata.version("perdure")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"

@@ -23,6 +23,8 @@ class Service:
     def __init__(self) -> None:
         self.bell = Bell()
         self.failures = 0
+        self.was_rung = False
+        """Whether a ring brought the tick forward."""
         self.is_stopping = False
         self._thread: threading.Thread | None = None
 
@@ -58,4 +60,4 @@ class Service:
         rung.acquire()
         if self.bell.arm(rung.release):
             rung.acquire(timeout=max(0.0, min(seconds, threading.TIMEOUT_MAX)))
-        self.bell.disarm()
+        self.was_rung = self.bell.disarm()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 
@@ -23,8 +23,10 @@ LONGEST_PAYLOAD = 7999
 _KINDS = {channel: kind for kind, channel in PUBLISHED.items()}
 
 
-def to_text(topics: Iterable[Topic]) -> str:
-    """Topics as the JSON array of an outbox row."""
+def to_text(topics: Collection[Topic]) -> str:
+    """Topics as the JSON array of an outbox row. An executor that ended concerns everybody."""
+    if any(topic.kind == "executors" for topic in topics):
+        return EVERYTHING
     return msgspec.json.encode([[topic.kind, topic.key] for topic in topics]).decode()
 
 

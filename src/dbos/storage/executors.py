@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from dbos.storage.protocol import SingleRead, Statement, Tx, Write
+from dbos.storage.protocol import SingleRead, Statement, Topic, Tx, Write
 from dbos.storage.rows import ExecutorRow, LiveExecutor
 
 # An incarnation renews by writing its whole row again, so a row that a peer removed too early comes
@@ -57,7 +57,15 @@ def remove_rows(tx: Tx, incarnation_ids: Sequence[str]) -> list[None]:
     return [None] * len(incarnation_ids)
 
 
-remove = Write("remove", remove_rows, rank=99)
+EXECUTORS = Topic("executors", "")
+"""Rung when an incarnation has ended, so that others look at once what it leaves behind."""
+
+
+def _removed_topics(_: str, __: None) -> Iterable[Topic]:
+    return (EXECUTORS,)
+
+
+remove = Write("remove", remove_rows, _removed_topics, rank=99)
 
 
 SWEEP = Statement(

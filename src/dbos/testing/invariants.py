@@ -46,6 +46,8 @@ def without_a_crash(ledger: Ledger, outcome: Outcome) -> Iterator[Finding]:
     """What was promised when nothing is interrupted."""
     if outcome.ending.hangs:
         yield "the scenario ends", "its caller never got an answer, even without a crash"
+    elif outcome.ending.error is not None:
+        yield "the scenario returns", f"it {outcome.ending}, even without a crash"
     yield from nothing_left(outcome.snapshot)
     yield from acknowledged_is_durable(ledger, outcome.snapshot)
     yield from no_repeats(ledger)

@@ -1,4 +1,4 @@
-"""Virtual time for simulations: events in order of their moment, and a clock that jumps to the next."""
+"""Virtual time for simulations: events in order, and a clock that jumps from one to the next."""
 
 from __future__ import annotations
 

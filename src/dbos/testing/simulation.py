@@ -140,7 +140,7 @@ class Simulation:
         return executor
 
     def kill(self, executor: SimExecutor, *, known: bool) -> None:
-        """End a process where it stands. `known`: its peers can tell; else they wait for its lease."""
+        """End a process where it stands. If it is not `known`, peers wait for its lease."""
         executor.is_known_dead = known
         executor.io.loop.kill()
 

@@ -1,0 +1,63 @@
+"""The verbs of the facade in either flavour, and how tests follow what runs in the background."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+from dbos import DBOS, SetWorkflowID
+from dbos.api.slot import SLOT
+from dbos.runtime.wakeups import WakeupHub
+from tests.behaviour.flavours import Body, Flavour, registered
+
+PATIENCE_S = 30.0
+
+
+class Verbs:
+    """`await verbs.send(...)` is `DBOS.send(...)` or `await DBOS.send_async(...)`."""
+
+    def __init__(self, api: Flavour) -> None:
+        self._api = api
+
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
+        is_async = self._api.is_async
+        twin: Callable[..., Any] = getattr(DBOS, f"{name}_async" if is_async else name)
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            answer = twin(*args, **kwargs)
+            return await answer if is_async else answer
+
+        return call
+
+    async def read_all(self, *args: Any, **kwargs: Any) -> list[Any]:
+        """All values of a stream."""
+        if self._api.is_async:
+            return [value async for value in DBOS.read_stream_async(*args, **kwargs)]
+        return list(DBOS.read_stream(*args, **kwargs))
+
+
+def start(body: Body, workflow_id: str, *args: Any) -> Any:
+    """Start a workflow in the background: on a thread, or on the loop of the engine."""
+    with SetWorkflowID(workflow_id):
+        return DBOS.start_workflow(registered(body), *args)
+
+
+def until(is_true: Callable[[], object]) -> None:
+    """Wait until something has become true in the background."""
+    give_up_at = time.monotonic() + PATIENCE_S
+    while not is_true():
+        assert time.monotonic() < give_up_at, "It did not happen"
+        time.sleep(0.005)
+
+
+def until_waited_for(kind: str, key: str) -> None:
+    """Wait until somebody waits for a change: `message`, `event`, `stream` or `done`."""
+
+    def is_waited_for() -> bool:
+        assert SLOT.instance is not None
+        assert SLOT.instance.engine is not None
+        hub = cast("WakeupHub", SLOT.instance.engine.engine.hub)
+        return any("::".join(subject) == key for subject in hub.subjects(kind))
+
+    until(is_waited_for)
