@@ -13,7 +13,7 @@ from dbos.storage.recovery import TakeOver
 from dbos.storage.rows import LiveExecutor
 
 BATCH = 500
-LOOK_AT_PEERS_MS = 5000
+LOOK_AT_PEERS_S = 5.0
 LOOK_AT_PIDS_S = 1.0
 EXPIRED_KEPT_MS = 60_000
 
@@ -59,7 +59,7 @@ class Failover(Service):
         self._peers = [peer for peer in self._peers if peer.incarnation_id not in dead]
         now_ms = self._reader.now_ms()
         expiries = [peer.lease_until_ms for peer in self._peers if peer.lease_until_ms > now_ms]
-        self._look_again_ms = min([now_ms + LOOK_AT_PEERS_MS, *expiries])
+        self._look_again_ms = min([now_ms + round(LOOK_AT_PEERS_S * 1000), *expiries])
         total = 0
         while taken := self._committer.run(recovery.take_over, self._take_over(), ""):
             total += len(taken)
