@@ -278,7 +278,7 @@ class TestGuard:
 
     def test_run_step_async_needs_a_loop(self, app: Application) -> None:
         with pytest.raises(DBOSEventLoopError, match="run_step_async"):
-            DBOS.run_step_async(None, print)
+            _ = DBOS.run_step_async(None, print)
 
     def test_a_sync_workflow_called_from_a_coroutine_may_start_async_ones(
         self, app: Application

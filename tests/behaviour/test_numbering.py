@@ -192,7 +192,7 @@ def test_a_coroutine_that_is_never_awaited_keeps_its_empty_id(app: Application) 
 
     @DBOS.workflow()
     async def run() -> str:
-        note("dropped").close()  # type: ignore[attr-defined]
+        note("dropped").close()
         return await note("kept")
 
     async def scenario() -> Any:

@@ -287,7 +287,7 @@ def test_preemption_and_time_limits_are_for_async_steps(
     with pytest.raises(DBOSException, match="only supported for async steps"):
         DBOS.step(**options)(plain)
     with pytest.raises(DBOSException, match="only supported for async steps"):
-        DBOS.run_step(options, plain)  # type: ignore[arg-type]
+        DBOS.run_step(options, plain)  # type: ignore[call-overload]
 
 
 class TestTimeLimits:

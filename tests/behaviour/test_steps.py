@@ -312,6 +312,6 @@ def test_the_parentheses_of_a_decorator_are_required(shop: Application) -> None:
         return None
 
     with pytest.raises(TypeError):
-        DBOS.step(plain)  # type: ignore[call-overload]
+        DBOS.step(plain)  # type: ignore[call-arg, arg-type]
     with pytest.raises(TypeError):
-        DBOS.workflow(plain)  # type: ignore[call-overload]
+        DBOS.workflow(plain)  # type: ignore[call-arg, arg-type]

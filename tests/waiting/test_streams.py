@@ -298,21 +298,21 @@ def test_writing_belongs_to_a_workflow_or_its_steps(
     api.run(scenario)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "refusal"),
-    [
-        ({"timeout_seconds": -1}, "must not be negative"),
-        ({"polling_interval_sec": 0.0001}, "at least 0.001"),
-        ({"offset": -1}, "offset"),
-        ({"timeout_seconds": float("nan")}, "finite"),
-    ],
-)
 def test_reads_are_checked_at_the_first_value(
-    app: Application, api: Flavour, verbs: Verbs, arguments: dict[str, Any], refusal: str
+    app: Application, api: Flavour, verbs: Verbs
 ) -> None:
-    async def scenario() -> None:
-        with pytest.raises(DBOSInvalidInputError, match=refusal):
-            await verbs.read_all("nobody", "s", **arguments)
+    faults: dict[str, dict[str, Any]] = {
+        "must not be negative": {"timeout_seconds": -1},
+        "at least 0.001": {"polling_interval_sec": 0.0001},
+        "offset": {"offset": -1},
+        "finite": {"timeout_seconds": float("nan")},
+    }
 
-    DBOS.read_stream("nobody", "s", **arguments)
+    async def scenario() -> None:
+        for refusal, arguments in faults.items():
+            with pytest.raises(DBOSInvalidInputError, match=refusal):
+                await verbs.read_all("nobody", "s", **arguments)
+
+    for arguments in faults.values():
+        DBOS.read_stream("nobody", "s", **arguments)
     api.run(scenario)

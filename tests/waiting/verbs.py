@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
@@ -35,6 +37,14 @@ class Verbs:
         if self._api.is_async:
             return [value async for value in DBOS.read_stream_async(*args, **kwargs)]
         return list(DBOS.read_stream(*args, **kwargs))
+
+
+async def paused(api: Flavour, gate: threading.Event) -> None:
+    """Code of a user that waits for something which is no operation."""
+    if api.is_async:
+        await asyncio.to_thread(gate.wait, PATIENCE_S)
+    else:
+        gate.wait(PATIENCE_S)
 
 
 def start(body: Body, workflow_id: str, *args: Any) -> Any:
