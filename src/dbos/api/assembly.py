@@ -170,9 +170,12 @@ class LaunchedEngine:
 
     def close(self, wait_s: float) -> None:
         """Stop claiming, wait for background runs, give everything back."""
+        if wait_s <= 0:
+            self._hurry()
         self._dispatcher.stop()
         self._failover.stop()
         self._await_background_runs(wait_s)
+        self._hurry()
         self._stop_runs()
         for service in reversed(self._started):
             service.stop()
@@ -180,6 +183,11 @@ class LaunchedEngine:
             with suppress(DBOSException):
                 self._lease.release()
         self._close_connections()
+
+    def _hurry(self) -> None:
+        """An outage is not waited out by an engine that is going."""
+        self._committer.hurry()
+        self._reader.hurry()
 
     def abandon(self) -> None:
         """Stop as a killed process does: the lease is not given back, and nothing more is

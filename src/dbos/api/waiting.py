@@ -93,7 +93,12 @@ async def _wait(
     async def split() -> list[int]:
         done, _ = await asyncio.wait(futures, timeout=timeout_s, return_when=return_when)
         # What a cancel has ended is not done: the wait is not recorded, and happens after a resume.
-        await run.ensure_alive(rt)
+        try:
+            await run.ensure_alive(rt)
+        except BaseException:
+            for future in futures:
+                future.add_done_callback(_dismiss)
+            raise
         return sorted(index for index, future in enumerate(futures) if future in done)
 
     indices = await recorded_operation(rt, site, ASYNCIO_WAIT, split)
@@ -102,6 +107,12 @@ async def _wait(
         # What was done then is replayed now; each awaitable delivers its own recorded outcome.
         await asyncio.wait(done)
     return done, {future for future in futures if future not in done}
+
+
+def _dismiss(future: asyncio.Future[Any]) -> None:
+    """Fetch an error that nobody will ask for, so that asyncio does not report it."""
+    if not future.cancelled():
+        future.exception()
 
 
 def read_stream(

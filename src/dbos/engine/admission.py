@@ -89,7 +89,7 @@ def timeouts(start: StartCall, now_ms: int) -> tuple[int | None, int | None]:
     return timeout_ms, now_ms + timeout_ms
 
 
-def execution(engine: Engine, start: StartCall, run: NewRun) -> Execution:
+def execution(engine: Engine, start: StartCall, run: NewRun, term: int) -> Execution:
     """The first attempt of an admitted run."""
     return Execution(
         engine,
@@ -99,6 +99,7 @@ def execution(engine: Engine, start: StartCall, run: NewRun) -> Execution:
         start.call,
         format=run.serialization,
         authentication=start.scope.authentication,
+        term=term,
         deadline_ms=run.workflow_deadline_epoch_ms,
     )
 

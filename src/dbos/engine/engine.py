@@ -16,6 +16,11 @@ from dbos.serialization.codec import Codec
 class Lease(Protocol):
     """This incarnation's right to run what it claimed."""
 
+    @property
+    def term(self) -> int:
+        """How often it lapsed. A run that was claimed in an earlier term may have been taken."""
+        ...
+
     def is_trusted(self) -> bool:
         """Whether peers are sure not to have taken over yet."""
         ...

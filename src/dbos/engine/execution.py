@@ -43,6 +43,8 @@ class Execution:
     format: str
     """The format of the run's inputs, and so of its output and error."""
     authentication: Authentication
+    term: int
+    """The lease's term before the run was claimed."""
     deadline_ms: int | None = None
     replay: Replay = field(default_factory=Replay)
     is_background: bool = False
@@ -74,13 +76,14 @@ class Execution:
     @property
     def is_free_to_go(self) -> bool:
         """Whether an operation may begin at once: the run is ours, and so is the lease."""
-        return self.stop is None and self.engine.lease.is_trusted()
+        lease = self.engine.lease
+        return self.stop is None and lease.is_trusted() and lease.term == self.term
 
     async def ensure_alive(self, rt: Runtime) -> None:
         """Let an operation begin only while the run is ours and not cancelled."""
         if self.stop is not None:
             raise self.stop_signal()
-        if not rt.engine.lease.is_trusted():
+        if not self.is_free_to_go:
             await self._regain(rt)
             if self.stop is not None:
                 raise self.stop_signal()
@@ -88,8 +91,9 @@ class Execution:
     async def _regain(self, rt: Runtime) -> None:
         """Wait for the lease, and see whether a peer has taken the run over meanwhile."""
         try:
-            while not rt.engine.lease.is_trusted():
+            while not self.is_free_to_go:
                 await rt.engine.lease.regain(rt.io)
+                self.term = rt.engine.lease.term
                 claims = await rt.io.read(workflows.claims, [self.workflow_id])
                 if claims.get(self.workflow_id, (None,))[0] != self.claim:
                     raise self.stop_with("lost")

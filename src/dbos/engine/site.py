@@ -10,6 +10,7 @@ from dbos.engine.context import Scope, current_scope
 from dbos.engine.outcome import Success
 from dbos.engine.steps import Operation, record, recorded_step, replayed
 from dbos.errors import DBOSUsageError
+from dbos.storage import steps
 
 if TYPE_CHECKING:
     from dbos.engine.engine import Runtime
@@ -60,7 +61,8 @@ async def recorded_operation(
             return answer
         operation = Operation(site.step_id, name, rt.io.now_ms(), child)
         value = await action()
-        recorded: R = (await record(rt, run, operation, Success(value))).resolve()
+        outcome = await record(rt, run, operation, Success(value), steps.record_wait)
+        recorded: R = outcome.resolve()
         return recorded
     finally:
         run.in_flight -= 1

@@ -22,7 +22,7 @@ from dbos.engine.steps import (
     step_row,
 )
 from dbos.errors import DBOSUsageError, DBOSWorkflowIDInUseError
-from dbos.storage import workflows
+from dbos.storage import steps, workflows
 from dbos.storage.rows import Admitted, ChildLaunch, Launched, NewRun, Recorded
 from dbos.telemetry import log
 
@@ -59,11 +59,17 @@ async def call_workflow(rt: Runtime, start: StartCall) -> Any:
     __tracebackhide__ = True
     if start.parent is not None:
         return await _call_child(rt, start, start.parent)
-    run = admission.build(rt.engine, start, rt.io.now_ms())
-    admitted = await rt.io.commit(workflows.admit, run, run.workflow_uuid)
-    if mine := _admitted_execution(rt, start, run, admitted):
+    workflow_id, mine = await _admit(rt, start)
+    if mine is not None:
         return await execute(rt, mine)
-    return await await_outcome(rt, run.workflow_uuid)
+    return await await_outcome(rt, workflow_id)
+
+
+async def _admit(rt: Runtime, start: StartCall) -> tuple[str, Execution | None]:
+    """Create the run, or find the one that has its id; the execution if it is ours to run."""
+    run, term = admission.build(rt.engine, start, rt.io.now_ms()), rt.engine.lease.term
+    admitted = await rt.io.commit(workflows.admit, run, run.workflow_uuid)
+    return run.workflow_uuid, _admitted_execution(rt, start, run, admitted, term)
 
 
 async def start_workflow(
@@ -73,9 +79,7 @@ async def start_workflow(
     if start.parent is not None:
         workflow_id, mine = await _launch_child(rt, start, start.parent)
     else:
-        run = admission.build(rt.engine, start, rt.io.now_ms())
-        admitted = await rt.io.commit(workflows.admit, run, run.workflow_uuid)
-        workflow_id, mine = run.workflow_uuid, _admitted_execution(rt, start, run, admitted)
+        workflow_id, mine = await _admit(rt, start)
     if mine is not None:
         mine.is_background = True
         rt.engine.running[workflow_id] = mine
@@ -98,11 +102,11 @@ async def await_background(
 
 
 def _admitted_execution(
-    rt: Runtime, start: StartCall, run: NewRun, admitted: Admitted
+    rt: Runtime, start: StartCall, run: NewRun, admitted: Admitted, term: int
 ) -> Execution | None:
     """The execution to run if the admission made the run ours; None if it has its own already."""
     if admission.is_ours(run, admitted):
-        return admission.execution(rt.engine, start, run)
+        return admission.execution(rt.engine, start, run, term)
     admission.check_same_target(run, admitted)
     armed = start.scope.options.armed_id
     if start.workflow_id is not None and armed is not None and armed.reuse == "reject":
@@ -145,7 +149,7 @@ async def recorded_result(rt: Runtime, parent: Execution, step_id: int, awaited:
         child = awaited.workflow_id if awaited.by_handle else None
         operation = Operation(step_id, GET_RESULT, rt.io.now_ms(), child)
         outcome = await _result_of(rt, awaited, parent)
-        return (await record(rt, parent, operation, outcome)).resolve()
+        return (await record(rt, parent, operation, outcome, steps.record_wait)).resolve()
     finally:
         parent.in_flight -= 1
 
@@ -174,14 +178,14 @@ async def _launch_child(
             await replayed(rt, parent, known)
             return known.child_workflow_id or "", None
         started_at = rt.io.now_ms()
-        run = admission.build(rt.engine, start, started_at)
+        run, term = admission.build(rt.engine, start, started_at), rt.engine.lease.term
         operation = Operation(start.step_id, name, started_at, run.workflow_uuid)
         launch = ChildLaunch(run, step_row(rt, parent, operation, output=None, error=None))
         launched = await commit_in_order(
             rt, parent, workflows.launch_child, launch, _launch_verdict
         )
         assert launched.admitted is not None
-        return run.workflow_uuid, _admitted_execution(rt, start, run, launched.admitted)
+        return run.workflow_uuid, _admitted_execution(rt, start, run, launched.admitted, term)
     finally:
         parent.in_flight -= 1
 

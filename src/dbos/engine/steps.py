@@ -134,10 +134,18 @@ async def replayed(rt: Runtime, run: Execution, recorded: RecordedStep) -> Any:
     return rt.engine.codec.load(recorded.output, recorded.serialization, where)
 
 
-async def record(rt: Runtime, run: Execution, operation: Operation, outcome: Outcome) -> Outcome:
+async def record(
+    rt: Runtime,
+    run: Execution,
+    operation: Operation,
+    outcome: Outcome,
+    write: Write[StepRow, Recorded] = steps.record,
+) -> Outcome:
     """Commit an operation's outcome under the run's claim; then deliver it, in its turn.
 
-    An output that cannot be stored becomes the operation's error.
+    An output that cannot be stored becomes the operation's error. What was not done by the run
+    itself but waited for or looked up is recorded by `steps.record_wait`, which a cancel refuses:
+    its outcome may be an effect of that very cancel.
     """
     codec = rt.engine.codec
     output = error = None
@@ -149,7 +157,7 @@ async def record(rt: Runtime, run: Execution, operation: Operation, outcome: Out
     if isinstance(outcome, Failure):
         error = codec.dump_error(outcome.error, codec.native)
     row = step_row(rt, run, operation, output=output, error=error)
-    await commit_in_order(rt, run, steps.record, row, itself)
+    await commit_in_order(rt, run, write, row, itself)
     return outcome
 
 

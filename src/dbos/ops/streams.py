@@ -22,7 +22,7 @@ from dbos.errors import (
 from dbos.lifecycle import TERMINAL
 from dbos.ops.verb import verb
 from dbos.serialization.codec import Stored, WorkflowSerializationFormat
-from dbos.storage import streams
+from dbos.storage import steps, streams
 from dbos.storage.protocol import Topic
 from dbos.storage.streams import CLOSED, CLOSED_FORMAT, StreamWriting, stream_topic
 
@@ -206,7 +206,7 @@ async def recorded_entry(
         else:
             operation = Operation(step_id, wanted.name, rt.io.now_ms())
             outcome = await _entry_outcome(rt, wanted, offset, run)
-            value = (await record(rt, run, operation, outcome)).resolve()
+            value = (await record(rt, run, operation, outcome, steps.record_wait)).resolve()
     finally:
         run.is_reading_stream = False
         run.in_flight -= 1

@@ -81,7 +81,7 @@ class Committer:
         self._database = database
         self._publish = publish
         self._settle_all = settle_all
-        self._stopping = threading.Event()
+        self._hurrying = threading.Event()
         self._lanes = [_Lane(number) for number in range(database.lanes)]
 
     def start(self) -> None:
@@ -111,9 +111,13 @@ class Committer:
         """Hand over a write; its ticket is settled later, by the writer thread."""
         self._hand_over(self._lane(lane_key), ticket)
 
+    def hurry(self) -> None:
+        """From now on try each batch once: an outage is not waited out any more."""
+        self._hurrying.set()
+
     def stop(self) -> None:
         """Commit what was handed over, then refuse everything."""
-        self._stopping.set()
+        self.hurry()
         for lane in self._lanes:
             lane.queue.put(None)
         for lane in self._lanes:
@@ -155,22 +159,21 @@ class Committer:
                 refused.append(ticket)
         self._settle_all(refused)
 
-    def _commit(self, lane: _Lane, batch: Sequence[Ticket]) -> None:
+    def _commit(self, lane: _Lane, batch: Sequence[Ticket], *, in_doubt: bool = False) -> None:
         """Give every ticket of the batch its answer or its error."""
         if lane.is_closed:
-            for ticket in batch:
-                ticket.error = Closed()
+            _close(batch)
             return
         delay_s = FIRST_RETRY_S
-        in_doubt = False
         while True:
             try:
                 topics = self._apply(lane, batch, in_doubt=in_doubt)
             except Exception as error:
                 if self._database.is_transient(error):
                     log.database_unavailable("writer", self._database.translate(error))
-                    if self._stopping.wait(delay_s):
-                        self._fail(batch, error)
+                    if self._hurrying.wait(delay_s):
+                        # Nobody is told of a fault that the next launch may find cured.
+                        _close(batch)
                         return
                     delay_s = min(delay_s * 2, LONGEST_RETRY_S)
                     in_doubt = True
@@ -179,7 +182,7 @@ class Committer:
                     self._fail(batch, error)
                     return
                 for ticket in batch:
-                    self._commit(lane, [ticket])
+                    self._commit(lane, [ticket], in_doubt=in_doubt)
                 return
             log.database_available("writer")
             if topics:
@@ -243,6 +246,11 @@ def _by_kind(batch: Sequence[Ticket]) -> list[tuple[Write[Any, Any], Sequence[Ti
     for ticket in batch:
         kinds.setdefault(ticket.write, []).append(ticket)
     return sorted(kinds.items(), key=lambda kind: kind[0].rank)
+
+
+def _close(batch: Iterable[Ticket]) -> None:
+    for ticket in batch:
+        ticket.error = Closed()
 
 
 def _give_answers(

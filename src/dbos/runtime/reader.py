@@ -24,7 +24,8 @@ class Reader:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._stopping = threading.Event()
+        self._hurrying = threading.Event()
+        self._is_stopped = False
         self._pool = ThreadPoolExecutor(ASYNC_READERS, thread_name_prefix="dbos-reader")
         self.now_ms = database.now_ms
 
@@ -32,7 +33,7 @@ class Reader:
         """Run `query(tx, *args)` in one snapshot, on this thread."""
         delay_s = FIRST_RETRY_S
         while True:
-            if self._stopping.is_set():
+            if self._is_stopped:
                 raise Closed
             try:
                 with self._database.read(single=isinstance(query, SingleRead)) as tx:
@@ -41,7 +42,8 @@ class Reader:
                 if not self._database.is_transient(error):
                     raise self._database.translate(error) from None
                 log.database_unavailable("reader", self._database.translate(error))
-                self._stopping.wait(delay_s)
+                if self._hurrying.wait(delay_s):
+                    raise Closed from None
                 delay_s = min(delay_s * 2, LONGEST_RETRY_S)
                 continue
             log.database_available("reader")
@@ -51,6 +53,11 @@ class Reader:
         """Run a query on a reader thread; a `concurrent.futures.Future`."""
         return self._pool.submit(self.run, query, *args)
 
+    def hurry(self) -> None:
+        """From now on try each query once: an outage is not waited out any more."""
+        self._hurrying.set()
+
     def stop(self) -> None:
-        self._stopping.set()
+        self.hurry()
+        self._is_stopped = True
         self._pool.shutdown(wait=False, cancel_futures=True)

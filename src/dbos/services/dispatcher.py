@@ -4,30 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import msgspec
-
-from dbos.engine.context import Authentication
+from dbos.engine.dispatch import begin
 from dbos.engine.engine import Engine
-from dbos.engine.execution import Execution
-from dbos.engine.io import Call
-from dbos.engine.registry import Registration
-from dbos.engine.replay import Replay
-from dbos.errors import MaxRecoveryAttemptsExceededError
 from dbos.runtime.committer import Committer
+from dbos.runtime.drive import drive
 from dbos.runtime.reader import Reader
 from dbos.runtime.service import Service
-from dbos.serialization import (
-    DBOSPortableJSONSerializer,
-    coerce_portable_arguments,
-    resolve_validator,
-)
-from dbos.serialization.codec import Stored
-from dbos.storage import management, recovery, steps, workflows
-from dbos.storage.management import Command
+from dbos.storage import recovery, steps
 from dbos.storage.recovery import ClaimRequest
-from dbos.storage.rows import ClaimedRun, FinishRow, RecordedStep
-from dbos.storage.workflows import DeadLetter
-from dbos.telemetry import log
+from dbos.storage.rows import ClaimedRun, RecordedStep
 
 BATCH = 200
 FALLBACK_S = 1.0
@@ -61,80 +46,23 @@ class Dispatcher(Service):
         request = self._request(queue, BATCH)
         if not request.claimant.functions:
             return False
+        term = self._engine.lease.term
         claimed = self._committer.run(recovery.claim, request, queue)
         if claimed:
-            histories = self._histories([run for run in claimed if run.recovery_attempts > 1])
+            # A resumed run begins a fresh budget, so its attempts do not tell of its history.
+            histories = self._histories(claimed)
             for run in claimed:
-                self._start(run, histories.get(run.workflow_id, []))
+                self._start(run, histories.get(run.workflow_id, []), term)
         return len(claimed) == request.batch
 
     def _histories(self, runs: list[ClaimedRun]) -> dict[str, list[RecordedStep]]:
-        """The recorded operations of runs that have begun before, in one read."""
-        if not runs:
-            return {}
+        """The recorded operations of runs, in one read."""
         histories: dict[str, list[RecordedStep]] = {}
         for step in self._reader.run(steps.load, [run.workflow_id for run in runs]):
             histories.setdefault(step.workflow_id, []).append(step)
         return histories
 
-    def _start(self, run: ClaimedRun, history: list[RecordedStep]) -> None:
-        """Start one claimed run. What is wrong with its row concerns this run alone."""
-        target = self._engine.registry.find(run.name)
-        assert target is not None, "claims name registered functions only"
-        limit = target.max_recovery_attempts
-        if limit is not None and run.recovery_attempts > limit + 1:
-            self._dead_letter(run, limit)
-            return
-        if run.deadline_ms is not None and run.deadline_ms <= self._reader.now_ms():
-            self._committer.run(management.cancel, Command((run.workflow_id,)), run.workflow_id)
-            return
-        try:
-            execution = self._execution(run, target, history)
-        except Exception as error:
-            self._end_with(run, error)
-            return
-        self._engine.launcher.start(execution)
-
-    def _execution(
-        self, run: ClaimedRun, target: Registration, history: list[RecordedStep]
-    ) -> Execution:
-        codec = self._engine.codec
-        where = Stored(run.workflow_id, None, "inputs")
-        args, kwargs = codec.load_arguments(run.inputs, run.serialization, where)
-        validate = resolve_validator(target.validate_args, target.function)
-        if validate is not None:
-            args, kwargs = validate(args, kwargs)
-        elif run.serialization == DBOSPortableJSONSerializer().name():
-            args, kwargs = coerce_portable_arguments(target.function, args, kwargs)
-        return Execution(
-            self._engine,
-            run.workflow_id,
-            run.name,
-            run.claim,
-            Call(target.body, args, kwargs, target.is_async),
-            format=run.serialization or codec.native,
-            authentication=_authentication(run),
-            deadline_ms=run.deadline_ms,
-            replay=Replay(history),
-            is_background=True,
-        )
-
-    def _dead_letter(self, run: ClaimedRun, limit: int) -> None:
-        error = MaxRecoveryAttemptsExceededError(run.workflow_id, limit)
-        log.dead_lettered(error)
-        self._committer.run(
-            workflows.dead_letter, DeadLetter(run.workflow_id, run.claim, None), run.workflow_id
-        )
-
-    def _end_with(self, run: ClaimedRun, error: Exception) -> None:
-        log.cannot_start(run.workflow_id, error)
-        codec = self._engine.codec
-        format = run.serialization if run.serialization in codec.readable else codec.native
-        text = codec.dump_error(error, format or codec.native)
-        row = FinishRow(run.workflow_id, "ERROR", None, text, run.claim)
-        self._committer.run(workflows.finish, row, run.workflow_id)
-
-
-def _authentication(run: ClaimedRun) -> Authentication:
-    roles = msgspec.json.decode(run.authenticated_roles or "null", type=tuple[str, ...] | None)
-    return Authentication(run.authenticated_user, roles, run.assumed_role)
+    def _start(self, run: ClaimedRun, history: list[RecordedStep], term: int) -> None:
+        execution = drive(begin(self._engine.blocking, run, history, term))
+        if execution is not None:
+            self._engine.launcher.start(execution)

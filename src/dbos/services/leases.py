@@ -42,6 +42,7 @@ class LeaseKeeper(Service):
         self._row = row
         self._refresh_clock = refresh_clock
         self._trusted_until = 0.0
+        self.term = 0
 
     def renew(self) -> None:
         """Renew now; raises if the database does not take it."""
@@ -50,6 +51,7 @@ class LeaseKeeper(Service):
         self._committer.run(executors.renew, row, row.incarnation_id)
         self._refresh_clock()
         was_trusted = self.is_trusted()
+        self.term += not was_trusted
         self._trusted_until = sent_at + row.lease_ms / 1000 * TRUSTED_SHARE
         if not was_trusted:
             self._hub.publish((REGAINED,))

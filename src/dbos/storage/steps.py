@@ -57,6 +57,7 @@ def record_pending(tx: Tx, rows: Sequence[StepRow]) -> list[Recorded]:
 
 
 record = Write("record", record_rows, rank=20, single=True)
+record_wait = Write("record_wait", record_pending, rank=20, single=True)
 
 LOAD = Statement(
     """

@@ -44,13 +44,16 @@ def record_looks(tx: Tx, looks: Sequence[Look], payloads: Sequence[Payload | Non
     """Record each look under its run's claim: the payload if any, else deadline or miss."""
     endings = [_ending(look, payload) for look, payload in zip(looks, payloads, strict=True)]
     rows = [row for row in endings if row is not None]
-    rows += [look.deadline for look in looks if look.deadline is not None]
-    if not rows:
-        return [_waiting(look) for look in looks]
-    verdicts = {
-        _key(row): verdict for row, verdict in zip(rows, record_pending(tx, rows), strict=True)
-    }
-    return [_seen(tx, look, ending, verdicts) for look, ending in zip(looks, endings, strict=True)]
+    deadlines = [look.deadline for look in looks if look.deadline is not None]
+    verdicts = record_pending(tx, rows + deadlines) if rows or deadlines else []
+    # Taken in order, not by key: two attempts of one run may look in the same batch.
+    of_endings, of_deadlines = iter(verdicts[: len(rows)]), iter(verdicts[len(rows) :])
+    seen: list[Seen] = []
+    for look, ending in zip(looks, endings, strict=True):
+        of_deadline = next(of_deadlines) if look.deadline is not None else None
+        of_ending = next(of_endings) if ending is not None else None
+        seen.append(_seen(tx, ending, of_ending, of_deadline))
+    return seen
 
 
 def _ending(look: Look, payload: Payload | None) -> StepRow | None:
@@ -60,11 +63,10 @@ def _ending(look: Look, payload: Payload | None) -> StepRow | None:
 
 
 def _seen(
-    tx: Tx, look: Look, ending: StepRow | None, verdicts: dict[tuple[str, int], Recorded]
+    tx: Tx, ending: StepRow | None, verdict: Recorded | None, of_deadline: Recorded | None
 ) -> Seen:
-    if ending is None:
-        return _waiting(look, verdicts.get(_key(look.deadline)) if look.deadline else None)
-    verdict = verdicts[_key(ending)]
+    if ending is None or verdict is None:
+        return Seen(of_deadline or Recorded("kept", "PENDING"), False, False, None, None)
     if verdict.verdict == "conflict":
         # An earlier look recorded its find, and the acknowledgement was lost: that one counts.
         stored = load_one(tx, ending.workflow_uuid, ending.function_id)
@@ -73,11 +75,3 @@ def _seen(
         )
     is_fresh = verdict.verdict == "kept"
     return Seen(verdict, is_fresh, is_fresh, ending.output, ending.serialization)
-
-
-def _waiting(look: Look, verdict: Recorded | None = None) -> Seen:
-    return Seen(verdict or Recorded("kept", "PENDING"), False, False, None, None)
-
-
-def _key(row: StepRow) -> tuple[str, int]:
-    return row.workflow_uuid, row.function_id

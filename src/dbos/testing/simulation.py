@@ -8,17 +8,13 @@ in the same order.
 
 from __future__ import annotations
 
-import msgspec
-
 from dbos.config import Settings
-from dbos.engine.context import Authentication
+from dbos.engine.dispatch import begin
 from dbos.engine.engine import Engine, Identity
 from dbos.engine.execution import Execution, execute, hand_back
-from dbos.engine.io import Call, Closed, Io
+from dbos.engine.io import Closed, Io
 from dbos.engine.registry import Registry
-from dbos.engine.replay import Replay
-from dbos.errors import MaxRecoveryAttemptsExceededError
-from dbos.serialization.codec import Codec, Stored
+from dbos.serialization.codec import Codec
 from dbos.serialization.typed import JSONSerializer
 from dbos.services.dispatcher import BATCH as CLAIM_BATCH
 from dbos.services.dispatcher import FALLBACK_S
@@ -29,7 +25,6 @@ from dbos.storage import executors, recovery, steps, workflows
 from dbos.storage.protocol import Topic
 from dbos.storage.recovery import INTERNAL_QUEUE, Claimant, ClaimRequest, Runnable, TakeOver
 from dbos.storage.rows import ClaimedRun, ExecutorRow, RecordedStep
-from dbos.storage.workflows import DeadLetter
 from dbos.telemetry import log
 from dbos.testing.sim_io import SimIo, SimWorld, Weather
 
@@ -40,6 +35,7 @@ class SimLease:
     def __init__(self, executor: SimExecutor) -> None:
         self._executor = executor
         self._trusted_until_s = 0.0
+        self.term = 0
 
     def is_trusted(self) -> bool:
         return self._executor.world.clock.now_s < self._trusted_until_s
@@ -54,6 +50,7 @@ class SimLease:
         sent_at_s = self._executor.world.clock.now_s
         await self._executor.io.commit(executors.renew, row, row.incarnation_id)
         was_trusted = self.is_trusted()
+        self.term += not was_trusted
         self._trusted_until_s = sent_at_s + row.lease_ms / 1000 * TRUSTED_SHARE
         if not was_trusted:
             self._executor.io.hub.publish((REGAINED,))
@@ -228,44 +225,25 @@ async def _dispatch(executor: SimExecutor) -> None:
     with io.hub.watch(Topic("queue", INTERNAL_QUEUE)) as bell:
         while True:
             request = _claim_request(executor)
+            term = executor.lease.term
             claimed = await io.commit(recovery.claim, request, INTERNAL_QUEUE)
             if claimed:
-                again = [run.workflow_id for run in claimed if run.recovery_attempts > 1]
+                ids = [run.workflow_id for run in claimed]
                 histories: dict[str, list[RecordedStep]] = {}
-                for step in await io.read(steps.load, again):
+                for step in await io.read(steps.load, ids):
                     histories.setdefault(step.workflow_id, []).append(step)
                 for run in claimed:
-                    await _start(executor, run, histories.get(run.workflow_id, []))
+                    await _start(executor, run, histories.get(run.workflow_id, []), term)
             if len(claimed) < CLAIM_BATCH:
                 await io.wait(bell, FALLBACK_S)
 
 
-async def _start(executor: SimExecutor, run: ClaimedRun, history: list[RecordedStep]) -> None:
-    engine = executor.engine
-    target = engine.registry.find(run.name)
-    assert target is not None
-    limit = target.max_recovery_attempts
-    if limit is not None and run.recovery_attempts > limit + 1:
-        log.dead_lettered(MaxRecoveryAttemptsExceededError(run.workflow_id, limit))
-        letter = DeadLetter(run.workflow_id, run.claim, None)
-        await executor.io.commit(workflows.dead_letter, letter, run.workflow_id)
-        return
-    where = Stored(run.workflow_id, None, "inputs")
-    args, kwargs = engine.codec.load_arguments(run.inputs, run.serialization, where)
-    roles = msgspec.json.decode(run.authenticated_roles or "null", type=tuple[str, ...] | None)
-    execution = Execution(
-        engine,
-        run.workflow_id,
-        run.name,
-        run.claim,
-        Call(target.body, args, kwargs, target.is_async),
-        format=run.serialization or engine.codec.native,
-        authentication=Authentication(run.authenticated_user, roles, run.assumed_role),
-        deadline_ms=run.deadline_ms,
-        replay=Replay(history),
-        is_background=True,
-    )
-    executor.start(execution)
+async def _start(
+    executor: SimExecutor, run: ClaimedRun, history: list[RecordedStep], term: int
+) -> None:
+    execution = await begin(executor.engine.aio, run, history, term)
+    if execution is not None:
+        executor.start(execution)
 
 
 def _claim_request(executor: SimExecutor) -> ClaimRequest:

@@ -1,0 +1,90 @@
+"""The beginning of a claimed run: from its row to an attempt, or to its end if it cannot begin."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from dbos.engine.context import Authentication
+from dbos.engine.execution import Execution
+from dbos.engine.io import Call
+from dbos.engine.registry import Registration
+from dbos.engine.replay import Replay
+from dbos.errors import MaxRecoveryAttemptsExceededError
+from dbos.serialization import (
+    DBOSPortableJSONSerializer,
+    coerce_portable_arguments,
+    resolve_validator,
+)
+from dbos.serialization.codec import Stored
+from dbos.storage import management, workflows
+from dbos.storage.management import Command
+from dbos.storage.rows import ClaimedRun, FinishRow, RecordedStep
+from dbos.storage.workflows import DeadLetter
+from dbos.telemetry import log
+
+if TYPE_CHECKING:
+    from dbos.engine.engine import Runtime
+
+
+async def begin(
+    rt: Runtime, run: ClaimedRun, history: Sequence[RecordedStep], term: int
+) -> Execution | None:
+    """Prepare a claimed run. None if it ended instead: what is wrong with it concerns it alone."""
+    target = rt.engine.registry.find(run.name)
+    assert target is not None, "claims name registered functions only"
+    limit = target.max_recovery_attempts
+    if limit is not None and run.recovery_attempts > limit + 1:
+        log.dead_lettered(MaxRecoveryAttemptsExceededError(run.workflow_id, limit))
+        letter = DeadLetter(run.workflow_id, run.claim, None)
+        await rt.io.commit(workflows.dead_letter, letter, run.workflow_id)
+        return None
+    if run.deadline_ms is not None and run.deadline_ms <= rt.io.now_ms():
+        await rt.io.commit(management.cancel, Command((run.workflow_id,)), run.workflow_id)
+        return None
+    try:
+        call = _call(rt, run, target)
+    except Exception as error:
+        await _end(rt, run, error)
+        return None
+    return Execution(
+        rt.engine,
+        run.workflow_id,
+        run.name,
+        run.claim,
+        call,
+        format=run.serialization or rt.engine.codec.unnamed,
+        authentication=_authentication(run),
+        term=term,
+        deadline_ms=run.deadline_ms,
+        replay=Replay(history),
+        is_background=True,
+    )
+
+
+def _call(rt: Runtime, run: ClaimedRun, target: Registration) -> Call:
+    where = Stored(run.workflow_id, None, "inputs")
+    args, kwargs = rt.engine.codec.load_arguments(run.inputs, run.serialization, where)
+    validate = resolve_validator(target.validate_args, target.function)
+    if validate is not None:
+        args, kwargs = validate(args, kwargs)
+    elif run.serialization == DBOSPortableJSONSerializer().name():
+        args, kwargs = coerce_portable_arguments(target.function, args, kwargs)
+    return Call(target.body, args, kwargs, target.is_async)
+
+
+async def _end(rt: Runtime, run: ClaimedRun, error: Exception) -> None:
+    """End a run whose arguments cannot be used."""
+    log.cannot_start(run.workflow_id, error)
+    codec = rt.engine.codec
+    format = run.serialization or codec.unnamed
+    text = codec.dump_error(error, format if codec.can_read(format) else codec.native)
+    row = FinishRow(run.workflow_id, "ERROR", None, text, run.claim)
+    await rt.io.commit(workflows.finish, row, run.workflow_id)
+
+
+def _authentication(run: ClaimedRun) -> Authentication:
+    roles = msgspec.json.decode(run.authenticated_roles or "null", type=tuple[str, ...] | None)
+    return Authentication(run.authenticated_user, roles, run.assumed_role)
