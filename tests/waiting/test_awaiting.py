@@ -38,8 +38,11 @@ def test_a_result_by_id_is_waited_for_even_before_the_workflow_exists(
 ) -> None:
     results: list[Any] = []
 
+    async def scenario() -> Any:
+        return await verbs.get_result("later")
+
     def ask() -> None:
-        results.append(api.run(lambda: verbs.get_result("later")))
+        results.append(api.run(scenario))
 
     asking = threading.Thread(target=ask)
     asking.start()
@@ -121,7 +124,7 @@ def test_the_first_of_none_and_of_the_same_one_twice_is_refused(
         twice = [await api.retrieve("a", existing_workflow=False) for _ in range(2)]
         with pytest.raises(DBOSInvalidInputError, match="duplicate workflow IDs"):
             await verbs.wait_first(twice)
-        with pytest.raises(DBOSInvalidInputError, match="at least 0.001"):
+        with pytest.raises(DBOSInvalidInputError, match=r"at least 0\.001"):
             await verbs.wait_first(twice[:1], polling_interval_sec=0)
 
     api.run(scenario)

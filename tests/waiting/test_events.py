@@ -69,9 +69,7 @@ def test_reading_outside_returns_at_once_or_none_at_the_timeout(
     api.run(scenario)
 
 
-def test_all_who_wait_for_a_key_get_its_value(
-    app: Application, api: Flavour, verbs: Verbs
-) -> None:
+def test_all_who_wait_for_a_key_get_its_value(app: Application, api: Flavour, verbs: Verbs) -> None:
     @api.workflow()
     async def writer() -> None:
         await verbs.recv(None, 60)
@@ -150,9 +148,7 @@ def test_a_waiting_reader_goes_on_waiting_after_a_crash(
     start(reader, "out of time", "other")
     until(lambda: app.steps("reader") and app.steps("out of time"))
     app.kill()
-    app.change(
-        "UPDATE {operation_outputs} SET output = '1.5' WHERE workflow_uuid = 'out of time'"
-    )
+    app.change("UPDATE {operation_outputs} SET output = '1.5' WHERE workflow_uuid = 'out of time'")
     app.launch()
     until_waited_for("event", "writer::key")
     start(writer, "writer")

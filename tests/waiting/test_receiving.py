@@ -211,9 +211,7 @@ def test_a_fork_that_waits_is_woken_by_a_message_to_its_origin(
     filled(taker, "origin")
     handle = start(taker, "fork", (None, 60))
     until_waited_for("message", "fork::__null__topic__")
-    app.change(
-        "UPDATE {workflow_status} SET forked_from = 'origin' WHERE workflow_uuid = 'fork'"
-    )
+    app.change("UPDATE {workflow_status} SET forked_from = 'origin' WHERE workflow_uuid = 'fork'")
 
     DBOS.send("origin", "hello", send_to_forks=True)
 

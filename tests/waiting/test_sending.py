@@ -38,9 +38,7 @@ def delivered(app: Application, workflow_id: str) -> int:
 
 def fork_by_hand(app: Application, fork: str, origin: str, noop: Body) -> None:
     start(noop, fork).get_result()
-    app.change(
-        "UPDATE {workflow_status} SET forked_from = ? WHERE workflow_uuid = ?", origin, fork
-    )
+    app.change("UPDATE {workflow_status} SET forked_from = ? WHERE workflow_uuid = ?", origin, fork)
 
 
 def test_one_unknown_destination_and_nothing_is_sent(

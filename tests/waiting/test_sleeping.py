@@ -36,9 +36,7 @@ def test_a_sleep_lasts_its_time_and_is_recorded_as_its_wake_time(
     assert completed - started == 200
 
 
-def test_after_a_crash_only_the_rest_is_slept(
-    app: Application, api: Flavour, verbs: Verbs
-) -> None:
+def test_after_a_crash_only_the_rest_is_slept(app: Application, api: Flavour, verbs: Verbs) -> None:
     @api.workflow()
     async def sleeper() -> str:
         await verbs.sleep(3600)

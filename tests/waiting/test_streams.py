@@ -275,7 +275,10 @@ def test_reading_in_a_step_is_not_recorded(
 ) -> None:
     @api.step()
     async def read() -> Any:
-        return [await verbs.read_all("writer", "s"), await verbs.read_stream_offset("writer", "s", 0)]
+        return [
+            await verbs.read_all("writer", "s"),
+            await verbs.read_stream_offset("writer", "s", 0),
+        ]
 
     @api.workflow()
     async def reader() -> Any:
@@ -292,15 +295,15 @@ def test_writing_belongs_to_a_workflow_or_its_steps(
 ) -> None:
     async def scenario() -> None:
         for write in (verbs.write_stream("s", 1), verbs.close_stream("s")):
-            with pytest.raises(DBOSUsageError, match="must be called from within a workflow or step"):
+            with pytest.raises(
+                DBOSUsageError, match="must be called from within a workflow or step"
+            ):
                 await write
 
     api.run(scenario)
 
 
-def test_reads_are_checked_at_the_first_value(
-    app: Application, api: Flavour, verbs: Verbs
-) -> None:
+def test_reads_are_checked_at_the_first_value(app: Application, api: Flavour, verbs: Verbs) -> None:
     faults: dict[str, dict[str, Any]] = {
         "must not be negative": {"timeout_seconds": -1},
         "at least 0.001": {"polling_interval_sec": 0.0001},

@@ -11,6 +11,7 @@ from typing import Any, cast
 from dbos import DBOS, SetWorkflowID
 from dbos.api.slot import SLOT
 from dbos.runtime.wakeups import WakeupHub
+from tests.behaviour.application import Application
 from tests.behaviour.flavours import Body, Flavour, registered
 
 PATIENCE_S = 30.0
@@ -59,6 +60,16 @@ def until(is_true: Callable[[], object]) -> None:
     while not is_true():
         assert time.monotonic() < give_up_at, "It did not happen"
         time.sleep(0.005)
+
+
+def until_recorded(app: Application, *workflow_ids: str, count: int = 1) -> None:
+    """Wait until each of these runs has recorded so many operations."""
+    for workflow_id in workflow_ids:
+
+        def is_recorded(workflow_id: str = workflow_id) -> bool:
+            return len(app.steps(workflow_id)) >= count
+
+        until(is_recorded)
 
 
 def until_waited_for(kind: str, key: str) -> None:
