@@ -23,7 +23,7 @@ import pytest
 from dbos import DBOS, SetWorkflowID
 from dbos.error import DBOSAwaitedWorkflowCancelledError
 from tests.behaviour.application import Application
-from tests.waiting.verbs import until, until_waited_for
+from tests.waiting.verbs import until, until_recorded, until_waited_for
 
 SOURCES = Path(__file__).parents[2] / "src"
 SLOW = {"notification_listener_polling_interval_sec": 300.0}
@@ -212,30 +212,25 @@ def test_a_killed_listener_session_loses_nothing(shop: Application) -> None:
     if shop.is_sqlite:
         pytest.skip("SQLite has no sessions")
     shop.launch(**SLOW)
-    seen: list[Any] = []
-    for key in ("first", "second"):
-        Thread(
-            target=lambda key=key: seen.append(DBOS.get_event("nobody", key, 600)), daemon=True
-        ).start()
-        until_waited_for("event", f"nobody::{key}")
+
+    @DBOS.workflow(name="receiver")
+    def receiver() -> list[Any]:
+        return [DBOS.recv("t", 600), DBOS.recv("t", 600)]
+
+    with SetWorkflowID("receiver"):
+        handle = DBOS.start_workflow(receiver)
+    until_waited_for("message", "receiver::t")
     insert = (
-        "INSERT INTO {workflow_events} (workflow_uuid, key, value, serialization)"
-        " VALUES ('nobody', ?, '1', 'portable_json')"
-    )
-    quietly(
-        shop,
-        "INSERT INTO {workflow_status} (workflow_uuid, status, name)"
-        " VALUES ('nobody', 'PENDING', 'x')",
+        "INSERT INTO {notifications} (message_uuid, destination_uuid, topic, message,"
+        " serialization) VALUES (?, 'receiver', 't', ?, 'portable_json')"
     )
 
-    quietly(shop, insert, "first")
-    before = time.monotonic()
+    quietly(shop, insert, "lost", "1")
     terminate_listeners(shop)
-    until(lambda: len(seen) == 1)
-    assert time.monotonic() - before < FAR_SOONER_S
+    until_recorded(shop, "receiver", count=3)
+    shop.change(insert, "heard", "2")
 
-    shop.change(insert, "second")
-    until(lambda: len(seen) == 2)
+    assert handle.get_result() == [1, 2]
 
 
 def quietly(app: Application, statement: str, *values: object) -> None:

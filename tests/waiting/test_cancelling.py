@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dbos import DBOS
+from dbos import DBOS, SetWorkflowID, StepOptions
 from dbos.error import (
     DBOSAwaitedWorkflowCancelledError,
     DBOSNonExistentWorkflowError,
@@ -18,7 +18,7 @@ from dbos.error import (
 )
 from tests.behaviour.application import Application
 from tests.behaviour.flavours import Flavour
-from tests.waiting.verbs import Verbs, paused, start, until, until_waited_for
+from tests.waiting.verbs import Verbs, paused, start, until, until_recorded, until_waited_for
 
 PROMPT_S = 5.0
 """What a loaded machine makes of "within about a second"."""
@@ -58,8 +58,7 @@ def test_every_wait_ends_promptly_and_records_no_result(
             raise
 
     handles = [start(waiter, kind, kind) for kind in waits]
-    for kind in ("sleep", "recv", "get_event"):
-        until(lambda kind=kind: app.steps(kind))
+    until_recorded(app, "sleep", "recv", "get_event")
     for kind, key in (("done", "never"), ("done", "nor"), ("stream", "read_stream::s")):
         until_waited_for(kind, key)
     before = time.monotonic()
@@ -95,9 +94,9 @@ def test_a_run_between_steps_stops_at_its_next_operation_recorded_or_not(
     async def worker() -> None:
         reached.set()
         await paused(api, gate)
-        for operation in (step, lambda: verbs.set_event("key", 1), lambda: verbs.sleep(1)):
+        for operation, args in ((step, ()), (verbs.set_event, ("key", 1)), (verbs.sleep, (1,))):
             try:
-                await operation()
+                await operation(*args)
             except BaseException as error:
                 swallowed.append(type(error).__name__)
 
@@ -200,18 +199,18 @@ def test_a_preemptible_step_is_stopped_and_runs_again_after_a_resume(
             raise
         return "done"
 
-    if is_async:
+    options: StepOptions = {"name": "body", "preemptible": True}
 
-        @DBOS.workflow(name="worker")
-        async def worker() -> str:
-            return await DBOS.run_step_async({"name": "body", "preemptible": True}, body)
-    else:
+    @DBOS.workflow(name="worker")
+    async def on_a_loop() -> str:
+        return await DBOS.run_step_async(options, body)
 
-        @DBOS.workflow(name="worker")
-        def worker() -> str:
-            return DBOS.run_step({"name": "body", "preemptible": True}, body)
+    @DBOS.workflow(name="sync worker")
+    def on_a_thread() -> str:
+        return DBOS.run_step(options, body)
 
-    handle = start(worker, "worker")
+    with SetWorkflowID("worker"):
+        handle = DBOS.start_workflow(on_a_loop) if is_async else DBOS.start_workflow(on_a_thread)
     assert reached.acquire(timeout=30)
     before = time.monotonic()
     DBOS.cancel_workflow("worker")
@@ -294,7 +293,7 @@ def test_children_are_cancelled_only_on_demand_and_then_down_the_whole_tree(
 
     for root in ("alone", "whole"):
         start(family, root, 2)
-        until(lambda root=root: app.steps(f"{root}-1-1"))
+        until_recorded(app, f"{root}-1-1")
     DBOS.cancel_workflow("alone")
     DBOS.cancel_workflow("whole", cancel_children=True)
 

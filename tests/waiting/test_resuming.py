@@ -13,7 +13,7 @@ from dbos import DBOS, SetWorkflowTimeout
 from dbos.error import DBOSAwaitedWorkflowCancelledError, DBOSNonExistentWorkflowError
 from tests.behaviour.application import Application
 from tests.behaviour.flavours import Flavour
-from tests.waiting.verbs import Verbs, paused, start, until
+from tests.waiting.verbs import Verbs, paused, start, until, until_recorded
 
 
 def test_interrupted_waits_go_on_to_their_first_deadlines(
@@ -35,7 +35,7 @@ def test_interrupted_waits_go_on_to_their_first_deadlines(
     runs = {"sleep": sleep, "receive": receive, "observe": observe}
     for name, body in runs.items():
         start(body, name)
-        until(lambda name=name: app.steps(name))
+    until_recorded(app, *runs)
     DBOS.cancel_workflows(list(runs))
     before = {name: app.records(name) for name in runs}
     app.change("UPDATE {operation_outputs} SET output = ?", str(time.time() - 1))

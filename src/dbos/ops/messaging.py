@@ -176,7 +176,10 @@ def _sending(
 async def _send(rt: Runtime, site: Site, name: str, sending: Sending) -> None:
     run = site.run
     if run is None:
-        if sending.messages:
+        if len(sending.messages) == 1 and not sending.to_forks:
+            message = sending.messages[0]
+            _check(await rt.io.commit(messages.send_one, message, message.destination_uuid))
+        elif sending.messages:
             _check(await rt.io.commit(messages.send, sending, sending.messages[0].destination_uuid))
         return
     await run.ensure_alive(rt)

@@ -172,6 +172,39 @@ def _sent_topics(_: Sending, sent: Sent) -> Iterable[Topic]:
 send = Write("send", send_all, _sent_topics, rank=40)
 
 
+SEND_ONE = Statement(
+    INSERT.text.replace(
+        "FROM {rows}",
+        "FROM {rows} JOIN {workflow_status} AS destination"
+        " ON destination.workflow_uuid = r.destination_uuid",
+    )
+    + " RETURNING message_uuid",
+    INSERT.columns,
+)
+
+
+def send_single(tx: Tx, messages: Sequence[Message]) -> list[Sent]:
+    """Store single messages that nobody records, in one statement; most calls are of this kind."""
+    rows = [_positioned(index, message) for index, message in enumerate(messages)]
+    stored = {row[0] for row in tx.all(SEND_ONE, rows=rows)}
+    missing = {row.destination_uuid for row in messages if row.message_uuid not in stored}
+    # A message that was not stored has an unknown destination, or a key that was seen before.
+    known = {row[0] for row in tx.all(EXISTING, workflow_ids=sorted(missing))} if missing else set()
+    unknown = missing - known
+    return [
+        Sent(None, row.destination_uuid if row.destination_uuid in unknown else None)
+        for row in messages
+    ]
+
+
+def _single_topics(message: Message, sent: Sent) -> Iterable[Topic]:
+    if sent.unknown_destination is None:
+        yield message_topic(message.destination_uuid, message.topic)
+
+
+send_one = Write("send_one", send_single, _single_topics, rank=40, single=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Receiving:
     """One look of a `recv`."""

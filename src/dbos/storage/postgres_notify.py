@@ -17,6 +17,9 @@ NOTIFY = (
     "SELECT pg_notify(told.channel, told.payload) "
     "FROM unnest(%s::text[], %s::text[]) AS told (channel, payload)"
 )
+UNHURRIED = "SET synchronous_commit = off"
+"""A notification is no data: it need not be on disk, nor make those who write data wait."""
+
 SLICE_S = 0.2
 """How long the listener is deaf to `interrupt`."""
 
@@ -36,6 +39,7 @@ class Announcer:
         try:
             if self._connection is None or self._connection.closed:
                 self._connection = self._connector.connect()
+                self._connection.execute(UNHURRIED)
             self._connection.execute(
                 NOTIFY, ([channel for channel, _ in told], [payload for _, payload in told])
             )
