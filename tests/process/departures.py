@@ -5,6 +5,7 @@ python -m tests.process.departures DATABASE_URL MANNER
 
 from __future__ import annotations
 
+import signal
 import sys
 import threading
 
@@ -30,6 +31,8 @@ def greet() -> str:
 
 
 def main() -> None:
+    # A shell that runs the tests in the background has its children ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     database_url, manner = sys.argv[1:]
     if manner == "never constructed":
         return

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -89,6 +90,7 @@ def test_every_kind_of_change_wakes_those_who_wait_in_another_process(shop: Appl
         with SetWorkflowID("talker"):
             talker()
         say("ended")
+        sys.stdin.readline()
         """,
     ) as other:
         assert other.hear() == "begun"
@@ -158,7 +160,8 @@ def test_the_deadline_of_a_run_whose_process_is_paused_is_kept_here(shop: Applic
         """,
     ) as other:
         assert other.hear() == "begun"
-        other.process.send_signal(signal.SIGSTOP)
+        until_recorded(shop, "waiter")
+        pause(shop, other.process)
 
         with pytest.raises(DBOSAwaitedWorkflowCancelledError):
             DBOS.get_result("waiter")
@@ -231,6 +234,26 @@ def test_a_killed_listener_session_loses_nothing(shop: Application) -> None:
     shop.change(insert, "heard", "2")
 
     assert handle.get_result() == [1, 2]
+
+
+def pause(app: Application, process: subprocess.Popen[str]) -> None:
+    """Stop a process where it does not hold the lock of a SQLite database, which has but one."""
+    process.send_signal(signal.SIGSTOP)
+    while app.is_sqlite and is_locked(app.database_url.removeprefix("sqlite:///")):
+        process.send_signal(signal.SIGCONT)
+        time.sleep(0.01)
+        process.send_signal(signal.SIGSTOP)
+
+
+def is_locked(path: str) -> bool:
+    connection = sqlite3.connect(path, timeout=1)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError:
+        return True
+    finally:
+        connection.close()
+    return False
 
 
 def quietly(app: Application, statement: str, *values: object) -> None:

@@ -45,9 +45,7 @@ from dbos.version import PACKAGE_VERSION
 
 
 class Instance:
-    """What the facade holds between construction and `destroy`: settings, and an engine once
-    launched.
-    """
+    """What the facade holds from construction to `destroy`: settings, and an engine if launched."""
 
     def __init__(self, settings: Settings, facade: object) -> None:
         self.settings = settings
@@ -74,9 +72,7 @@ class RunLauncher:
 
 
 async def _background(rt: Runtime, run: Execution) -> None:
-    """A background run, whose outcome is in the database: what goes wrong beyond it is reported
-    here.
-    """
+    """A background run. Its outcome is in the database; what else goes wrong is reported here."""
     try:
         await execute(rt, run)
     except Closed:
@@ -190,9 +186,7 @@ class LaunchedEngine:
         self._reader.hurry()
 
     def abandon(self) -> None:
-        """Stop as a killed process does: the lease is not given back, and nothing more is
-        recorded.
-        """
+        """Stop as a killed process does: keep the lease, and record nothing more."""
         self.suspend()
         self._stop_runs()
         self._close_connections()

@@ -275,9 +275,7 @@ class DBOS:
     def resume_workflows(
         workflow_ids: Sequence[str], *, queue_name: str | None = None
     ) -> list[WorkflowHandle[Any]]:
-        """As `resume_workflow`, for several in one transaction: one unknown id, and nothing
-        changes.
-        """
+        """As `resume_workflow`, for all or none: one unknown id, and nothing changes."""
         refuse_under_a_loop("resume_workflows")
         drive(management.resume(around().blocking, here(1), workflow_ids, queue_name))
         return [SyncHandle(workflow_id) for workflow_id in workflow_ids]

@@ -1,6 +1,4 @@
-"""Starting a function in the background, and running one as a step: what the facade's starts
-share.
-"""
+"""Starting a function in the background, and running one as a step."""
 
 from __future__ import annotations
 

@@ -77,9 +77,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _dressed(call: F, verb: Verb[Any, Any], name: str) -> F:
-    """Give a twin the name, documentation and signature of its verb, less what the engine
-    supplies.
-    """
+    """Give a twin the name, documentation and signature of its verb, less what we supply."""
     signature = inspect.signature(verb.run)
     own = list(signature.parameters.values())[2:]
     call.__name__ = name

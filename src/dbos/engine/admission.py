@@ -77,9 +77,7 @@ def workflow_id(engine: Engine, start: StartCall) -> str:
 
 
 def timeouts(start: StartCall, now_ms: int) -> tuple[int | None, int | None]:
-    """Timeout and deadline: an explicit timeout counts from now, else the parent's deadline is
-    inherited.
-    """
+    """Timeout and deadline: an explicit timeout counts from now, else the parent's deadline."""
     explicit = start.scope.options.timeout
     if explicit is None:
         return None, start.parent.deadline_ms if start.parent else None

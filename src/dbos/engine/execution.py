@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from dbos.engine.context import NO_OPTIONS, Authentication, Scope, entered
 from dbos.engine.io import Call, Closed, Signal
@@ -111,9 +111,7 @@ class Execution:
 
 
 async def execute(rt: Runtime, run: Execution) -> Any:
-    """Run a claimed run's body and record its outcome. Returns or raises what the caller shall
-    see.
-    """
+    """Run a claimed run's body and record its outcome, which the caller gets too."""
     __tracebackhide__ = True
     engine = rt.engine
     engine.running[run.workflow_id] = run
@@ -152,7 +150,8 @@ async def _body_outcome(rt: Runtime, run: Execution) -> Outcome | None:
 def _is_stop_signal(error: BaseException) -> bool:
     """Whether this stops a run: the signal itself, or the group a task group wrapped it in."""
     if isinstance(error, BaseExceptionGroup):
-        return error.subgroup(STOPPED) is not None
+        members = cast("BaseExceptionGroup[BaseException]", error).exceptions
+        return any(_is_stop_signal(member) for member in members)
     return isinstance(error, STOPPED)
 
 
@@ -165,9 +164,7 @@ def _interrupted(rt: Runtime, run: Execution, error: BaseException) -> Outcome:
 
 
 def hand_back(rt: Runtime, run: Execution) -> None:
-    """Leave the run PENDING: others may take it when this process ends, or a lease period from
-    now.
-    """
+    """Leave the run PENDING: others may take it when this process ends, or a lease from now."""
     engine = rt.engine
     run.stop = "lost"
     row = HandBack(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from dbos.engine.context import Scope, current_scope
 from dbos.engine.outcome import Success
-from dbos.engine.steps import Operation, record, recorded_step, replayed
+from dbos.engine.steps import Operation, once, record
 from dbos.errors import DBOSUsageError
 from dbos.storage import steps
 
@@ -52,20 +52,13 @@ async def recorded_operation(
     run = site.run
     if run is None:
         return await action()
-    await run.ensure_alive(rt)
-    known = recorded_step(run, site.step_id, name)
-    run.in_flight += 1
-    try:
-        if known is not None:
-            answer: R = await replayed(rt, run, known)
-            return answer
-        operation = Operation(site.step_id, name, rt.io.now_ms(), child)
-        value = await action()
-        outcome = await record(rt, run, operation, Success(value), steps.record_wait)
-        recorded: R = outcome.resolve()
-        return recorded
-    finally:
-        run.in_flight -= 1
+
+    async def perform(operation: Operation) -> R:
+        outcome = await record(rt, run, operation, Success(await action()), steps.record_wait)
+        value: R = outcome.resolve()
+        return value
+
+    return await once(rt, run, site.step_id, name, perform)
 
 
 def refuse_in_transaction(site: Site, recorded_name: str) -> None:

@@ -16,6 +16,7 @@ from dbos.engine.results import RECHECK_S, await_outcome, await_run
 from dbos.engine.steps import (
     Operation,
     commit_in_order,
+    once,
     record,
     recorded_step,
     replayed,
@@ -140,18 +141,15 @@ class Awaited:
 async def recorded_result(rt: Runtime, parent: Execution, step_id: int, awaited: Awaited) -> Any:
     """A run's result in workflow code: replayed from the record, or awaited and recorded."""
     __tracebackhide__ = True
-    await parent.ensure_alive(rt)
-    known = recorded_step(parent, step_id, GET_RESULT)
-    parent.in_flight += 1
-    try:
-        if known is not None:
-            return await replayed(rt, parent, known)
-        child = awaited.workflow_id if awaited.by_handle else None
-        operation = Operation(step_id, GET_RESULT, rt.io.now_ms(), child)
+
+    async def wait(operation: Operation) -> Any:
+        __tracebackhide__ = True
         outcome = await _result_of(rt, awaited, parent)
+        if awaited.by_handle:
+            operation = operation.of_child(awaited.workflow_id)
         return (await record(rt, parent, operation, outcome, steps.record_wait)).resolve()
-    finally:
-        parent.in_flight -= 1
+
+    return await once(rt, parent, step_id, GET_RESULT, wait)
 
 
 async def _result_of(rt: Runtime, awaited: Awaited, parent: Execution) -> Outcome:

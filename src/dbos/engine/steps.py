@@ -1,6 +1,4 @@
-"""The checkpoint path: a step's record is returned, or its body runs and is recorded before it
-returns.
-"""
+"""The checkpoint path: a step's record is returned, or its body runs and is recorded first."""
 
 from __future__ import annotations
 
@@ -107,6 +105,34 @@ class Operation(msgspec.Struct, frozen=True):
     name: str
     started_at_ms: int
     child_workflow_id: str | None = None
+
+    def of_child(self, workflow_id: str) -> Operation:
+        """The same operation, with the run that it concerns."""
+        return Operation(self.step_id, self.name, self.started_at_ms, workflow_id)
+
+
+async def once(
+    rt: Runtime,
+    run: Execution,
+    step_id: int,
+    name: str,
+    perform: Callable[[Operation], Awaitable[R]],
+) -> R:
+    """The recorded outcome of an operation; or have it performed, which also records it."""
+    __tracebackhide__ = True
+    run.in_flight += 1
+    try:
+        if not run.is_free_to_go:
+            await run.ensure_alive(rt)
+        known = recorded_step(run, step_id, name)
+        if known is not None:
+            log.replaying_step(name)
+            value: R = await replayed(rt, run, known)
+            return value
+        log.running_step(name)
+        return await perform(Operation(step_id, name, rt.io.now_ms()))
+    finally:
+        run.in_flight -= 1
 
 
 def recorded_step(run: Execution, step_id: int, name: str) -> RecordedStep | None:

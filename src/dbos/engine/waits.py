@@ -16,8 +16,8 @@ from dbos.engine.steps import (
     DEADLINE_FORMAT,
     Operation,
     commit_owned,
+    once,
     recorded_step,
-    replayed,
     sleep_row,
     step_row,
 )
@@ -25,7 +25,6 @@ from dbos.serialization.codec import Stored
 from dbos.storage.protocol import Topic, Write
 from dbos.storage.rows import Recorded
 from dbos.storage.waits import Look, Seen
-from dbos.telemetry import log
 
 if TYPE_CHECKING:
     from dbos.engine.engine import Runtime
@@ -49,30 +48,23 @@ class DurableWait:
 
 async def wait_durably(rt: Runtime, run: Execution, wait: DurableWait) -> Any:
     """The value, as soon as it is there; None if it does not come in time."""
-    await run.ensure_alive(rt)
-    known = recorded_step(run, wait.step_id, wait.name)
-    run.in_flight += 1
-    try:
-        if known is not None:
-            log.replaying_step(wait.name)
-            return await replayed(rt, run, known)
-        log.running_step(wait.name)
-        seen = await _look_until_done(rt, run, wait)
-    finally:
-        run.in_flight -= 1
-    if seen.output is None:
-        return None
-    where = Stored(run.workflow_id, wait.step_id, "output")
-    return rt.engine.codec.load(seen.output, seen.serialization, where)
+
+    async def look(operation: Operation) -> Any:
+        seen = await _look_until_done(rt, run, wait, operation)
+        where = Stored(run.workflow_id, wait.step_id, "output")
+        return rt.engine.codec.load(seen.output, seen.serialization, where)
+
+    return await once(rt, run, wait.step_id, wait.name, look)
 
 
-async def _look_until_done(rt: Runtime, run: Execution, wait: DurableWait) -> Seen:
-    started_at_ms = rt.io.now_ms()
+async def _look_until_done(
+    rt: Runtime, run: Execution, wait: DurableWait, operation: Operation
+) -> Seen:
+    started_at_ms = operation.started_at_ms
     deadline_ms = _recorded_deadline(rt, run, wait)
     is_first = deadline_ms is None
     if deadline_ms is None:
         deadline_ms = started_at_ms + round(wait.timeout_s * 1000)
-    operation = Operation(wait.step_id, wait.name, started_at_ms)
     with rt.engine.hub.watch(wait.topic, *wait.subject, also=(run.stopped,)) as bell:
         while True:
             left_ms = deadline_ms - rt.io.now_ms()

@@ -8,15 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from dbos.engine.execution import Execution
 from dbos.engine.site import Site
-from dbos.engine.steps import (
-    Operation,
-    commit_in_order,
-    commit_owned,
-    itself,
-    recorded_step,
-    replayed,
-    step_row,
-)
+from dbos.engine.steps import Operation, commit_in_order, commit_owned, itself, once, step_row
 from dbos.errors import DBOSUsageError
 from dbos.serialization.codec import WorkflowSerializationFormat
 from dbos.storage.protocol import Write
@@ -61,17 +53,10 @@ async def write_in_run(
         unrecorded = argument(RunWrite(run, step.step_id, None, format))
         await commit_owned(rt, run, write, unrecorded, itself)
         return
-    await run.ensure_alive(rt)
-    known = recorded_step(run, site.step_id, name)
-    run.in_flight += 1
-    try:
-        if known is not None:
-            await replayed(rt, run, known)
-            return
-        row = step_row(
-            rt, run, Operation(site.step_id, name, rt.io.now_ms()), output=None, error=None
-        )
+
+    async def perform(operation: Operation) -> None:
+        row = step_row(rt, run, operation, output=None, error=None)
         recorded = argument(RunWrite(run, site.step_id, row, format))
         await commit_in_order(rt, run, write, recorded, itself)
-    finally:
-        run.in_flight -= 1
+
+    await once(rt, run, site.step_id, name, perform)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dbos import validation
 from dbos.engine.engine import Runtime
 from dbos.engine.site import Site, refuse_in_transaction
-from dbos.engine.steps import Operation, commit_in_order, recorded_step, replayed, step_row
+from dbos.engine.steps import Operation, commit_in_order, once, step_row
 from dbos.errors import DBOSInvalidInputError, DBOSNonExistentWorkflowError
 from dbos.ops.verb import verb
 from dbos.storage import management
@@ -71,19 +71,13 @@ async def _command(
         if not command.workflow_ids:
             return None
         return await rt.io.commit(write, command, command.workflow_ids[0])
-    await run.ensure_alive(rt)
-    known = recorded_step(run, site.step_id, name)
-    run.in_flight += 1
-    try:
-        if known is not None:
-            await replayed(rt, run, known)
-            return None
-        operation = Operation(site.step_id, name, rt.io.now_ms())
+
+    async def perform(operation: Operation) -> Commanded | None:
         row = step_row(rt, run, operation, output=None, error=None)
         recorded = Command(command.workflow_ids, command.with_children, command.queue_name, row)
         return await commit_in_order(rt, run, write, recorded, _verdict)
-    finally:
-        run.in_flight -= 1
+
+    return await once(rt, run, site.step_id, name, perform)
 
 
 def _verdict(answer: Commanded) -> Recorded:

@@ -8,7 +8,7 @@ from typing import Any
 from dbos import validation
 from dbos.engine.engine import Runtime
 from dbos.engine.site import Site, only_in_workflow
-from dbos.engine.steps import Operation, commit_in_order, recorded_step, replayed, step_row
+from dbos.engine.steps import Operation, commit_in_order, once, step_row
 from dbos.engine.waits import DurableWait, wait_durably
 from dbos.errors import (
     DBOSException,
@@ -182,19 +182,13 @@ async def _send(rt: Runtime, site: Site, name: str, sending: Sending) -> None:
         elif sending.messages:
             _check(await rt.io.commit(messages.send, sending, sending.messages[0].destination_uuid))
         return
-    await run.ensure_alive(rt)
-    known = recorded_step(run, site.step_id, name)
-    run.in_flight += 1
-    try:
-        if known is not None:
-            await replayed(rt, run, known)
-            return
-        operation = Operation(site.step_id, name, rt.io.now_ms())
+
+    async def perform(operation: Operation) -> None:
         row = step_row(rt, run, operation, output=None, error=None)
         recorded = Sending(sending.messages, row, sending.to_forks)
         _check(await commit_in_order(rt, run, messages.send, recorded, _verdict))
-    finally:
-        run.in_flight -= 1
+
+    await once(rt, run, site.step_id, name, perform)
 
 
 def _check(sent: Sent) -> None:

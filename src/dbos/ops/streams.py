@@ -12,7 +12,7 @@ from dbos.engine.engine import Runtime
 from dbos.engine.execution import Execution
 from dbos.engine.outcome import Failure, Outcome, Success
 from dbos.engine.site import Site
-from dbos.engine.steps import Operation, record, recorded_step, replayed
+from dbos.engine.steps import Operation, once, record
 from dbos.engine.writes import RunWrite, write_in_run
 from dbos.errors import (
     DBOSNonExistentWorkflowError,
@@ -196,20 +196,16 @@ async def recorded_entry(
     """One entry in workflow code: replayed, or awaited and recorded before it is handed out."""
     if run.is_reading_stream:
         raise DBOSStreamNondeterminismError(run.workflow_id, wanted.key)
+
+    async def read(operation: Operation) -> Any:
+        outcome = await _entry_outcome(rt, wanted, offset, run)
+        return (await record(rt, run, operation, outcome, steps.record_wait)).resolve()
+
     run.is_reading_stream = True
-    run.in_flight += 1
     try:
-        await run.ensure_alive(rt)
-        known = recorded_step(run, step_id, wanted.name)
-        if known is not None:
-            value = await replayed(rt, run, known)
-        else:
-            operation = Operation(step_id, wanted.name, rt.io.now_ms())
-            outcome = await _entry_outcome(rt, wanted, offset, run)
-            value = (await record(rt, run, operation, outcome, steps.record_wait)).resolve()
+        value = await once(rt, run, step_id, wanted.name, read)
     finally:
         run.is_reading_stream = False
-        run.in_flight -= 1
     return END if isinstance(value, str) and value == STREAM_END else value
 
 

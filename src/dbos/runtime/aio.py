@@ -1,6 +1,4 @@
-"""The asyncio driver: an operation suspends in the caller's task, and no loop ever blocks on a
-database.
-"""
+"""The asyncio driver: operations suspend in the caller's task; no loop blocks on a database."""
 
 from __future__ import annotations
 

@@ -15,9 +15,7 @@ from dbos.storage.protocol import Topic
 
 
 class Bell:
-    """A signal that one waiter waits for. Its lock guards the two fields, and is never held while
-    waking.
-    """
+    """A signal that one waiter waits for. Its lock guards both fields and is not held in a wake."""
 
     __slots__ = ("_is_rung", "_lock", "_wake")
 
@@ -81,9 +79,7 @@ class WakeupHub:
                 self.detach(topic_too, bell)
 
     def attach(self, topic: Topic, bell: Bell, *subject: str) -> None:
-        """Have a bell rung for one more topic. A topic with an empty key stands for its whole
-        kind.
-        """
+        """Have a bell rung for one more topic; one with an empty key stands for its whole kind."""
         with self._lock:
             self._bells.setdefault(topic, set()).add(bell)
             if subject:

@@ -9,9 +9,7 @@ from dbos.storage.protocol import SingleRead, Statement, Tx
 
 
 class RunRow(NamedTuple):
-    """A run's row, undecoded. Field names are those of `WorkflowStatus` where the value is the
-    same.
-    """
+    """A run's row, undecoded. Where a value is that of `WorkflowStatus`, so is its name."""
 
     workflow_id: str
     status: str

@@ -189,8 +189,10 @@ def send_single(tx: Tx, messages: Sequence[Message]) -> list[Sent]:
     stored = {row[0] for row in tx.all(SEND_ONE, rows=rows)}
     missing = {row.destination_uuid for row in messages if row.message_uuid not in stored}
     # A message that was not stored has an unknown destination, or a key that was seen before.
-    known = {row[0] for row in tx.all(EXISTING, workflow_ids=sorted(missing))} if missing else set()
-    unknown = missing - known
+    unknown: set[str] = set()
+    if missing:
+        known = {row[0] for row in tx.all(EXISTING, workflow_ids=sorted(missing))}
+        unknown = missing - known
     return [
         Sent(None, row.destination_uuid if row.destination_uuid in unknown else None)
         for row in messages

@@ -1,6 +1,4 @@
-"""PostgreSQL across processes: notifications sent after the commit, and the session that hears
-them.
-"""
+"""PostgreSQL across processes: notifications after the commit, and the session that hears."""
 
 from __future__ import annotations
 
@@ -25,9 +23,7 @@ SLICE_S = 0.2
 
 
 class Announcer:
-    """Sends notifications on a connection of its own, so that no checkpoint waits for NOTIFY's
-    lock.
-    """
+    """Sends notifications on its own connection, so that no checkpoint waits for NOTIFY's lock."""
 
     def __init__(self, connector: Connector[psycopg.Connection]) -> None:
         self._connector = connector

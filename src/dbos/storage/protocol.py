@@ -45,9 +45,7 @@ class Statement:
 
 
 class Tx(Protocol):
-    """One open transaction. A statement's parameters are named; a list or `rows` is encoded for
-    the driver.
-    """
+    """One open transaction. Parameters are named; a list or `rows` is encoded for the driver."""
 
     def one(self, statement: Statement, /, **params: object) -> Row | None: ...
 
@@ -102,9 +100,7 @@ class Database(Protocol):
         ...
 
     def ring_within(self, tx: Tx, topics: Sequence[Topic]) -> None:
-        """Tell other processes of topics by a row of the transaction, where that is how it is
-        done.
-        """
+        """Tell other processes of topics by a row of the transaction, where it is done so."""
         ...
 
     @property
@@ -169,6 +165,4 @@ class Write(Generic[A, R]):
     single: bool = False
     """`apply` changes the database with one statement, so it may commit by itself."""
     again: Callable[[Tx, Sequence[A]], list[R]] | None = None
-    """What is applied once an earlier commit of the batch is in doubt, if `apply` would not find
-    its own former work again.
-    """
+    """Applied once a commit of the batch is in doubt, if `apply` would not find its own work."""

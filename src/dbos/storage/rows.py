@@ -130,9 +130,7 @@ class Admitted(NamedTuple):
 
 
 class Recorded(NamedTuple):
-    """What became of a record: kept, refused because the claim is gone, or at odds with one
-    already kept.
-    """
+    """What became of a record: kept, refused for want of the claim, or at odds with another."""
 
     verdict: Literal["kept", "lost", "cancelled", "conflict"]
     status: str | None

@@ -30,9 +30,7 @@ REGISTER = Statement(
 
 
 def register_rows(tx: Tx, rows: Sequence[VersionRegistration]) -> list[str]:
-    """Make versions known, keeping the age of those that were; for each the application that owns
-    it.
-    """
+    """Make versions known, keeping the age of known ones; for each its owning application."""
     owners: list[str] = []
     for row in rows:
         answer = tx.one(
