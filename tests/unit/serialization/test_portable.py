@@ -56,7 +56,7 @@ class Coded(Exception):
         ("a\0b", '"a\\u0000b"'),
         ((1, (2,)), "[1,[2]]"),
         ({3, 1, 2}, "[1,2,3]"),
-        (frozenset({2, 1}), '[1,2]'),
+        (frozenset({2, 1}), "[1,2]"),
         ({"$tuple": [1]}, '{"$tuple":[1]}'),
         (collections.OrderedDict(a=(1,)), '{"a":[1]}'),
         (MappingProxyType({"a": 1}), '{"a":1}'),
