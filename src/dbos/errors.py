@@ -168,7 +168,7 @@ class DBOSMaxStepRetriesExceeded(DBOSException):
     def __init__(self, step_name: str, max_retries: int, errors: Sequence[BaseException]) -> None:
         self.step_name = step_name
         self.max_retries = max_retries
-        self.errors = list(errors)
+        self.errors: list[BaseException] = list(errors)
         super().__init__(
             f"Step {step_name} has exceeded its maximum of {max_retries} retries; "
             "see the attribute errors for what each attempt raised",
@@ -182,7 +182,7 @@ class DBOSNotAuthorizedError(DBOSException):
     def __init__(self, msg: str) -> None:
         self.msg = msg
         super().__init__(msg, DBOSErrorCode.NotAuthorized)
-        self.status_code = 403
+        self.status_code: int | None = 403
 
 
 class DBOSConflictingWorkflowError(DBOSException):

@@ -112,7 +112,7 @@ class LaunchedEngine:
         self._lease = LeaseKeeper(
             self._committer, self._hub, self._executor_row, self._database.refresh_clock
         )
-        self.engine = Engine(
+        self.engine: Engine = Engine(
             settings=settings,
             identity=Identity(
                 new_id(), settings.executor_id, application_version(settings, registry)

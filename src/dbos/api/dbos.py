@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Coroutine, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Final, ParamSpec, TypeVar, overload
 
 from dbos.api import decorators, facade, lifetime, starting, waiting
 from dbos.api.facade import ClassProperty
@@ -59,19 +59,19 @@ class DBOS:
     logger: ClassVar[logging.Logger] = logging.getLogger("dbos")
     """The logger of the library."""
 
-    launch = staticmethod(lifetime.launch)
-    destroy = staticmethod(lifetime.destroy)
-    reset_system_database = staticmethod(lifetime.reset_system_database)
+    launch: Final = staticmethod(lifetime.launch)
+    destroy: Final = staticmethod(lifetime.destroy)
+    reset_system_database: Final = staticmethod(lifetime.reset_system_database)
 
     application_version: ClassProperty[str] = ClassProperty(lifetime.application_version)
     executor_id: ClassProperty[str] = ClassProperty(lifetime.executor_id)
     incarnation_id: ClassProperty[str | None] = ClassProperty(lifetime.incarnation_id)
     workflow_id: ClassProperty[str | None] = ClassProperty(facade.workflow_id)
     step_id: ClassProperty[int | None] = ClassProperty(facade.step_id)
-    step_status = ClassProperty(facade.step_status)
+    step_status: Final = ClassProperty(facade.step_status)
 
-    workflow = staticmethod(decorators.workflow)
-    step = staticmethod(decorators.step)
+    workflow: Final = staticmethod(decorators.workflow)
+    step: Final = staticmethod(decorators.step)
 
     @overload
     @staticmethod
@@ -207,39 +207,39 @@ class DBOS:
 
         return retrieve()
 
-    get_result = blocking(results.get_result)
-    get_result_async = awaitable(results.get_result)
-    get_workflow_status = blocking(results.get_workflow_status)
-    get_workflow_status_async = awaitable(results.get_workflow_status)
-    wait_first = staticmethod(waiting.wait_first)
-    wait_first_async = staticmethod(waiting.wait_first_async)
-    asyncio_wait = staticmethod(waiting.asyncio_wait)
+    get_result: Final = blocking(results.get_result)
+    get_result_async: Final = awaitable(results.get_result)
+    get_workflow_status: Final = blocking(results.get_workflow_status)
+    get_workflow_status_async: Final = awaitable(results.get_workflow_status)
+    wait_first: Final = staticmethod(waiting.wait_first)
+    wait_first_async: Final = staticmethod(waiting.wait_first_async)
+    asyncio_wait: Final = staticmethod(waiting.asyncio_wait)
 
-    send = blocking(messaging.send)
-    send_async = awaitable(messaging.send)
-    send_bulk = blocking(messaging.send_bulk)
-    send_bulk_async = awaitable(messaging.send_bulk)
-    recv = blocking(messaging.recv)
-    recv_async = awaitable(messaging.recv)
-    set_event = blocking(events.set_event)
-    set_event_async = awaitable(events.set_event)
-    get_event = blocking(events.get_event)
-    get_event_async = awaitable(events.get_event)
-    get_all_events = blocking(events.get_all_events)
-    get_all_events_async = awaitable(events.get_all_events)
-    write_stream = blocking(streams.write_stream)
-    write_stream_async = awaitable(streams.write_stream)
-    close_stream = blocking(streams.close_stream)
-    close_stream_async = awaitable(streams.close_stream)
-    read_stream = staticmethod(waiting.read_stream)
-    read_stream_async = staticmethod(waiting.read_stream_async)
-    read_stream_offset = blocking(streams.read_stream_offset)
-    read_stream_offset_async = awaitable(streams.read_stream_offset)
+    send: Final = blocking(messaging.send)
+    send_async: Final = awaitable(messaging.send)
+    send_bulk: Final = blocking(messaging.send_bulk)
+    send_bulk_async: Final = awaitable(messaging.send_bulk)
+    recv: Final = blocking(messaging.recv)
+    recv_async: Final = awaitable(messaging.recv)
+    set_event: Final = blocking(events.set_event)
+    set_event_async: Final = awaitable(events.set_event)
+    get_event: Final = blocking(events.get_event)
+    get_event_async: Final = awaitable(events.get_event)
+    get_all_events: Final = blocking(events.get_all_events)
+    get_all_events_async: Final = awaitable(events.get_all_events)
+    write_stream: Final = blocking(streams.write_stream)
+    write_stream_async: Final = awaitable(streams.write_stream)
+    close_stream: Final = blocking(streams.close_stream)
+    close_stream_async: Final = awaitable(streams.close_stream)
+    read_stream: Final = staticmethod(waiting.read_stream)
+    read_stream_async: Final = staticmethod(waiting.read_stream_async)
+    read_stream_offset: Final = blocking(streams.read_stream_offset)
+    read_stream_offset_async: Final = awaitable(streams.read_stream_offset)
 
-    cancel_workflow = blocking(management.cancel_workflow)
-    cancel_workflow_async = awaitable(management.cancel_workflow)
-    cancel_workflows = blocking(management.cancel_workflows)
-    cancel_workflows_async = awaitable(management.cancel_workflows)
+    cancel_workflow: Final = blocking(management.cancel_workflow)
+    cancel_workflow_async: Final = awaitable(management.cancel_workflow)
+    cancel_workflows: Final = blocking(management.cancel_workflows)
+    cancel_workflows_async: Final = awaitable(management.cancel_workflows)
 
     @staticmethod
     def resume_workflow(workflow_id: str, *, queue_name: str | None = None) -> WorkflowHandle[Any]:
@@ -293,5 +293,5 @@ class DBOS:
 
         return resume()
 
-    sleep = blocking(durable_sleep)
-    sleep_async = awaitable(durable_sleep)
+    sleep: Final = blocking(durable_sleep)
+    sleep_async: Final = awaitable(durable_sleep)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Awaitable, Callable
-from types import MethodType
+from types import CodeType, MethodType
 from typing import Any, ParamSpec, TypeVar, cast
 
 from dbos import validation
@@ -42,9 +42,9 @@ class AsyncFunction:
     def __init__(self, original: Callable[..., Any], call: Callable[..., Any]) -> None:
         functools.update_wrapper(self, original)
         self._call = call
-        self.__code__ = original.__code__
-        self.__defaults__ = original.__defaults__
-        self.__kwdefaults__ = original.__kwdefaults__
+        self.__code__: CodeType = original.__code__
+        self.__defaults__: tuple[Any, ...] | None = original.__defaults__
+        self.__kwdefaults__: dict[str, Any] | None = original.__kwdefaults__
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._call(*args, **kwargs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
@@ -95,7 +95,7 @@ OUTSIDE = Scope()
 
 _current: ContextVar[Scope] = ContextVar("dbos_scope", default=OUTSIDE)
 
-current_scope = _current.get
+current_scope: Final = _current.get
 
 
 class entered:

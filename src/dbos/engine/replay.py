@@ -39,7 +39,7 @@ class Replay:
     __slots__ = ("_abandoned", "_bells", "_due", "_next_order", "_next_place", "_places", "steps")
 
     def __init__(self, recorded: Sequence[RecordedStep] = ()) -> None:
-        self.steps = {step.step_id: step for step in recorded}
+        self.steps: dict[int, RecordedStep] = {step.step_id: step for step in recorded}
         ordered = sorted((step for step in recorded if step.name != UNORDERED), key=_delivery_order)
         self._places = {step.step_id: place for place, step in enumerate(ordered)}
         self._next_place = len(ordered)

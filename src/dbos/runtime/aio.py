@@ -32,7 +32,7 @@ class AsyncIo:
         self._reader = reader
         self._committer = committer
         self._threads = threads
-        self.now_ms = reader.now_ms
+        self.now_ms: Callable[[], int] = reader.now_ms
 
     def call(self, call: Call) -> Awaitable[Any]:
         if call.is_async:

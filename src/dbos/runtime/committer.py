@@ -44,11 +44,11 @@ class Ticket:
     def __init__(
         self, write: Write[Any, Any], arg: Any, on_settled: Callable[[Ticket], None] | None = None
     ) -> None:
-        self.write = write
-        self.arg = arg
+        self.write: Write[Any, Any] = write
+        self.arg: Any = arg
         self.answer: Any = None
         self.error: BaseException | None = None
-        self.on_settled = on_settled
+        self.on_settled: Callable[[Ticket], None] | None = on_settled
         self._gate: threading.Lock | None = None
 
     def prepare_to_block(self) -> None:

@@ -27,7 +27,7 @@ class Reader:
         self._hurrying = threading.Event()
         self._is_stopped = False
         self._pool = ThreadPoolExecutor(ASYNC_READERS, thread_name_prefix="dbos-reader")
-        self.now_ms = database.now_ms
+        self.now_ms: Callable[[], int] = database.now_ms
 
     def run(self, query: Callable[..., R], *args: Any) -> R:
         """Run `query(tx, *args)` in one snapshot, on this thread."""

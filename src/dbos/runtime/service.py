@@ -21,11 +21,11 @@ class Service:
     name = "service"
 
     def __init__(self) -> None:
-        self.bell = Bell()
-        self.failures = 0
-        self.was_rung = False
+        self.bell: Bell = Bell()
+        self.failures: int = 0
+        self.was_rung: bool = False
         """Whether a ring brought the tick forward."""
-        self.is_stopping = False
+        self.is_stopping: bool = False
         self._thread: threading.Thread | None = None
 
     def tick(self) -> float:

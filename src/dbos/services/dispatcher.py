@@ -35,7 +35,7 @@ class Dispatcher(Service):
         self._committer = committer
         self._reader = reader
         self._request = request
-        self.queues = (recovery.INTERNAL_QUEUE,)
+        self.queues: tuple[str, ...] = (recovery.INTERNAL_QUEUE,)
 
     def tick(self) -> float:
         is_full = [self._serve(queue) for queue in self.queues]

@@ -42,7 +42,7 @@ class LeaseKeeper(Service):
         self._row = row
         self._refresh_clock = refresh_clock
         self._trusted_until = 0.0
-        self.term = 0
+        self.term: int = 0
 
     def renew(self) -> None:
         """Renew now; raises if the database does not take it."""

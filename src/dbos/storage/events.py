@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from dbos.storage.protocol import SingleRead, Statement, Topic, Tx, Write
 from dbos.storage.rows import Recorded, StepRow
@@ -96,7 +96,7 @@ def _set_topics(setting: EventSetting, recorded: Recorded) -> Iterable[Topic]:
         yield event_topic(setting.workflow_uuid, setting.key)
 
 
-set_event = Write("set_event", set_all, _set_topics, rank=41)
+set_event: Final = Write("set_event", set_all, _set_topics, rank=41)
 
 READ = Statement(
     """
@@ -131,7 +131,7 @@ def observe_all(tx: Tx, observings: Sequence[Observing]) -> list[Seen]:
     )
 
 
-observe = Write("observe_event", observe_all, rank=46)
+observe: Final = Write("observe_event", observe_all, rank=46)
 
 
 @SingleRead

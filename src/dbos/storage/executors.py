@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from dbos.storage.protocol import SingleRead, Statement, Topic, Tx, Write
 from dbos.storage.rows import ExecutorRow, LiveExecutor
@@ -29,7 +30,7 @@ def renew_rows(tx: Tx, rows: Sequence[ExecutorRow]) -> list[None]:
     return [None] * len(rows)
 
 
-renew = Write("renew", renew_rows, rank=0)
+renew: Final = Write("renew", renew_rows, rank=0)
 
 
 def _renew(tx: Tx, row: ExecutorRow) -> None:
@@ -65,7 +66,7 @@ def _removed_topics(_: str, __: None) -> Iterable[Topic]:
     return (EXECUTORS,)
 
 
-remove = Write("remove", remove_rows, _removed_topics, rank=99)
+remove: Final = Write("remove", remove_rows, _removed_topics, rank=99)
 
 
 SWEEP = Statement(
@@ -84,7 +85,7 @@ def sweep_all(tx: Tx, kept_ms: Sequence[int]) -> list[None]:
     return [None] * len(kept_ms)
 
 
-sweep = Write("sweep_executors", sweep_all, rank=98)
+sweep: Final = Write("sweep_executors", sweep_all, rank=98)
 
 PEERS = Statement(
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from dbos.storage.protocol import SingleRead, Statement, Topic, Tx, Write
 from dbos.storage.recovery import INTERNAL_QUEUE
@@ -79,7 +79,7 @@ def _cancelled_topics(_: Command, answer: Commanded) -> Iterable[Topic]:
         yield Topic("done", workflow_id)
 
 
-cancel = Write("cancel", cancel_all, _cancelled_topics, rank=60)
+cancel: Final = Write("cancel", cancel_all, _cancelled_topics, rank=60)
 
 # A run whose owner is alive goes on by itself; it must be cancelled first to be moved.
 RESUME = Statement(
@@ -127,7 +127,7 @@ def _resumed_topics(command: Command, answer: Commanded) -> Iterable[Topic]:
         yield Topic("queue", command.queue_name or INTERNAL_QUEUE)
 
 
-resume = Write("resume", resume_all, _resumed_topics, rank=61)
+resume: Final = Write("resume", resume_all, _resumed_topics, rank=61)
 
 DUE = Statement(
     """

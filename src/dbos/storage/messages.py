@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from dbos.storage.protocol import SingleRead, Statement, Topic, Tx, Write
 from dbos.storage.rows import Recorded, StepRow
@@ -169,7 +169,7 @@ def _sent_topics(_: Sending, sent: Sent) -> Iterable[Topic]:
         yield message_topic(message.destination_uuid, message.topic)
 
 
-send = Write("send", send_all, _sent_topics, rank=40)
+send: Final = Write("send", send_all, _sent_topics, rank=40)
 
 
 SEND_ONE = Statement(
@@ -204,7 +204,7 @@ def _single_topics(message: Message, sent: Sent) -> Iterable[Topic]:
         yield message_topic(message.destination_uuid, message.topic)
 
 
-send_one = Write("send_one", send_single, _single_topics, rank=40, single=True)
+send_one: Final = Write("send_one", send_single, _single_topics, rank=40, single=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +260,7 @@ def receive_all(tx: Tx, receivings: Sequence[Receiving]) -> list[Seen]:
     return seen
 
 
-receive = Write("receive", receive_all, rank=45)
+receive: Final = Write("receive", receive_all, rank=45)
 
 ANY_WAITING = Statement(
     """

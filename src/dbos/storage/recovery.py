@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from dbos.storage.protocol import Row, Statement, Topic, Tx, Write
 from dbos.storage.rows import ClaimedRun
@@ -62,7 +63,7 @@ def _taken_topics(_: TakeOver, queues: list[str]) -> Iterable[Topic]:
     return (Topic("queue", queue) for queue in set(queues))
 
 
-take_over = Write("take_over", take_over_all, _taken_topics, rank=5)
+take_over: Final = Write("take_over", take_over_all, _taken_topics, rank=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +156,7 @@ def claim_again(tx: Tx, requests: Sequence[ClaimRequest]) -> list[list[ClaimedRu
     return [_claimed_before(tx, request) or _claim(tx, request) for request in requests]
 
 
-claim = Write("claim", claim_all, rank=6, again=claim_again)
+claim: Final = Write("claim", claim_all, rank=6, again=claim_again)
 
 
 def _claimed_before(tx: Tx, request: ClaimRequest) -> list[ClaimedRun]:

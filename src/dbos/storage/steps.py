@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from dbos.storage.protocol import Row, SingleRead, Statement, Tx, Write
 from dbos.storage.rows import STEP_COLUMNS, Recorded, RecordedStep, StepRow
@@ -56,8 +56,8 @@ def record_pending(tx: Tx, rows: Sequence[StepRow]) -> list[Recorded]:
     return _record(tx, rows, any_status=False)
 
 
-record = Write("record", record_rows, rank=20, single=True)
-record_wait = Write("record_wait", record_pending, rank=20, single=True)
+record: Final = Write("record", record_rows, rank=20, single=True)
+record_wait: Final = Write("record_wait", record_pending, rank=20, single=True)
 
 LOAD = Statement(
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from dbos.storage.events import judged
 from dbos.storage.protocol import SingleRead, Statement, Topic, Tx, Write
@@ -127,7 +127,7 @@ def _written_topics(writing: StreamWriting, recorded: Recorded) -> Iterable[Topi
         yield stream_topic(writing.workflow_uuid, writing.key)
 
 
-write_stream = Write("write_stream", write_all, _written_topics, rank=42)
+write_stream: Final = Write("write_stream", write_all, _written_topics, rank=42)
 
 
 class Entry(NamedTuple):

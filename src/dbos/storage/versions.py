@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from dbos.storage.protocol import SingleRead, Statement, Tx, Write
 
@@ -44,7 +45,7 @@ def register_rows(tx: Tx, rows: Sequence[VersionRegistration]) -> list[str]:
     return owners
 
 
-register = Write("register_version", register_rows, rank=1)
+register: Final = Write("register_version", register_rows, rank=1)
 
 LATEST = Statement(
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
+from typing import Final
 
 from dbos.lifecycle import TERMINAL
 from dbos.storage.protocol import SingleRead, Statement, Topic, Tx, Write
@@ -66,7 +67,7 @@ def _admitted_topics(run: NewRun, _: Admitted) -> Iterable[Topic]:
         yield Topic("queue", run.queue_name)
 
 
-admit = Write("admit", admit_rows, _admitted_topics, rank=10)
+admit: Final = Write("admit", admit_rows, _admitted_topics, rank=10)
 
 
 FORGET = Statement(
@@ -116,7 +117,7 @@ def _launched_topics(launch: ChildLaunch, _: Launched) -> Iterable[Topic]:
         yield Topic("queue", launch.child.queue_name)
 
 
-launch_child = Write("launch_child", launch_children, _launched_topics, rank=15)
+launch_child: Final = Write("launch_child", launch_children, _launched_topics, rank=15)
 
 FINISH = Statement(
     """
@@ -165,7 +166,7 @@ def _finished_topics(row: FinishRow, accepted: bool) -> Iterable[Topic]:
         yield Topic("done", row.workflow_uuid)
 
 
-finish = Write("finish", finish_rows, _finished_topics, rank=90, single=True)
+finish: Final = Write("finish", finish_rows, _finished_topics, rank=90, single=True)
 
 OUTCOME = Statement(
     """
@@ -232,7 +233,7 @@ def hand_back_rows(tx: Tx, rows: Sequence[HandBack]) -> list[None]:
     return [None] * len(rows)
 
 
-hand_back = Write("hand_back", hand_back_rows, rank=95, single=True)
+hand_back: Final = Write("hand_back", hand_back_rows, rank=95, single=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,4 +266,4 @@ def _dead_letter_topics(row: DeadLetter, _: None) -> Iterable[Topic]:
     yield Topic("done", row.workflow_uuid)
 
 
-dead_letter = Write("dead_letter", dead_letter_rows, _dead_letter_topics, rank=90)
+dead_letter: Final = Write("dead_letter", dead_letter_rows, _dead_letter_topics, rank=90)

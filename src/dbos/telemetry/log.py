@@ -10,7 +10,7 @@ import logging
 import sys
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import TextIO
+from typing import Final, TextIO
 
 from dbos.errors import DBOSBaseException, DBOSException
 from dbos.validation import shown
@@ -19,7 +19,7 @@ LOGGER_NAME = "dbos"
 CONSOLE_HANDLER_NAME = "dbos-console"
 CONSOLE_FORMAT = "%(asctime)s [%(levelname)8s] (%(name)s:%(filename)s:%(lineno)s) %(message)s"
 
-logger = logging.getLogger(LOGGER_NAME)
+logger: Final = logging.getLogger(LOGGER_NAME)
 
 # What operations are called in the log, where that is not the name they are recorded under.
 _OPERATIONS: Mapping[str, str] = MappingProxyType(

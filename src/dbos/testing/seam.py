@@ -21,7 +21,7 @@ class WatchedIo:
     """A driver whose every effect can be the last."""
 
     def __init__(self, inner: Io, timeline: Timeline, ledger: Ledger) -> None:
-        self.cooperative = inner.cooperative
+        self.cooperative: bool = inner.cooperative
         self._inner = inner
         self._timeline = timeline
         self._ledger = ledger

@@ -14,7 +14,7 @@ class SimClock:
     """The time of a simulated world. It stands still while code runs, and jumps when none can."""
 
     def __init__(self) -> None:
-        self.now_s = 0.0
+        self.now_s: float = 0.0
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = count()
 
@@ -31,6 +31,7 @@ class SimClock:
         """Jump to the next event and let it happen; False if nothing will ever happen again."""
         if not self._events:
             return False
-        self.now_s, _, action = heapq.heappop(self._events)
+        moment, _, action = heapq.heappop(self._events)
+        self.now_s = moment
         action()
         return True

@@ -92,7 +92,7 @@ class SimBell:
     __slots__ = ("_wake", "is_rung")
 
     def __init__(self) -> None:
-        self.is_rung = False
+        self.is_rung: bool = False
         self._wake: Wake | None = None
 
     def ring(self) -> None:
@@ -257,8 +257,8 @@ class SimIo:
     cooperative = True
 
     def __init__(self, world: SimWorld, process: int, weather: Weather, lanes: int) -> None:
-        self.loop = SimLoop(world.clock, weather.turn)
-        self.hub = SimHub()
+        self.loop: SimLoop = SimLoop(world.clock, weather.turn)
+        self.hub: SimHub = SimHub()
         self._world = world
         self._process = process
         self._weather = weather

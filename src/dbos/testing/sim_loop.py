@@ -66,7 +66,7 @@ class SimLoop:
     """The tasks of one process, first come, first served."""
 
     def __init__(self, clock: SimClock, turn_s: Callable[[], float]) -> None:
-        self.is_alive = True
+        self.is_alive: bool = True
         self._clock = clock
         self._turn_s = turn_s
         self._ready: deque[tuple[SimTask, Any, BaseException | None]] = deque()

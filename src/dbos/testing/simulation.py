@@ -35,7 +35,7 @@ class SimLease:
     def __init__(self, executor: SimExecutor) -> None:
         self._executor = executor
         self._trusted_until_s = 0.0
-        self.term = 0
+        self.term: int = 0
 
     def is_trusted(self) -> bool:
         return self._executor.world.clock.now_s < self._trusted_until_s
@@ -68,10 +68,10 @@ class SimExecutor:
         self.settings = settings
         self.is_known_dead = False
         """Its peers, on the same host, find its process gone."""
-        self.io = SimIo(world, number, weather, lanes=weather.random.choice((1, 2)))
-        self.lease = SimLease(self)
+        self.io: SimIo = SimIo(world, number, weather, lanes=weather.random.choice((1, 2)))
+        self.lease: SimLease = SimLease(self)
         version = settings.explicit_version or "v1"
-        self.engine = Engine(
+        self.engine: Engine = Engine(
             settings=settings,
             identity=Identity(self._token(), settings.executor_id, version),
             registry=registry,
@@ -84,7 +84,7 @@ class SimExecutor:
             blocking_io=self.io,
             async_io=self.io,
         )
-        self.claimant = _claimant(self.engine)
+        self.claimant: Claimant = _claimant(self.engine)
 
     @property
     def is_alive(self) -> bool:

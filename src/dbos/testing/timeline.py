@@ -40,9 +40,9 @@ class Timeline:
     def __init__(self, plan: Plan | None = None, *, held: bool = False) -> None:
         self.plan = plan
         self.log: dict[int, Effect] = {}
-        self.struck = threading.Event()
+        self.struck: threading.Event = threading.Event()
         """Set when the planned interruption has happened."""
-        self.is_dead = False
+        self.is_dead: bool = False
         self._numbers = itertools.count(1)
         self._open = threading.Event()
         if not held:

@@ -40,11 +40,13 @@ class World:
         recorded: Iterable[StepKey] = (),
     ) -> None:
         self._database = database
-        self.timeline = Timeline(plan, held=held)
-        self.ledger = Ledger(recorded=set(recorded))
+        self.timeline: Timeline = Timeline(plan, held=held)
+        self.ledger: Ledger = Ledger(recorded=set(recorded))
         self.ending: Ending | None = None
         """How the scenario ended; None if it did not."""
-        self.engine = LaunchedEngine(database.settings, SLOT.registry, through=self._watched)
+        self.engine: LaunchedEngine = LaunchedEngine(
+            database.settings, SLOT.registry, through=self._watched
+        )
         self.engine.launch()
         self._thread: threading.Thread | None = None
 
