@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dbos.engine import site, starts
+from dbos.engine import starts
 from dbos.engine import steps as engine_steps
 from dbos.engine.io import Io
 from dbos.engine.replay import Replay
@@ -73,7 +73,7 @@ def test_an_outcome_that_checks_nothing_is_noticed(monkeypatch: pytest.MonkeyPat
 def test_a_replay_that_ignores_the_records_is_noticed(
     monkeypatch: pytest.MonkeyPatch, moment: Moment
 ) -> None:
-    for module in (engine_steps, starts, site, ops_sleep):
+    for module in (engine_steps, starts, ops_sleep):
         monkeypatch.setattr(module, "recorded_step", nothing_recorded)
 
     report = explore_crashes(CORPUS["steps_in_sequence"], moments=(moment,))

@@ -211,9 +211,8 @@ def test_what_rings_no_bell_is_found_by_the_fallback(shop: Application, listens:
     assert handle.get_result() == 3
 
 
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
 def test_a_killed_listener_session_loses_nothing(shop: Application) -> None:
-    if shop.is_sqlite:
-        pytest.skip("SQLite has no sessions")
     shop.launch(**SLOW)
 
     @DBOS.workflow(name="receiver")
