@@ -178,6 +178,9 @@ class LaunchedEngine:
         if self._started:
             with suppress(DBOSException):
                 self._lease.release()
+            if self._notifier is not None:
+                # It has stopped; this sends what the release itself has to tell.
+                self._notifier.stop()
         self._close_connections()
 
     def _hurry(self) -> None:

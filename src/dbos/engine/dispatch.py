@@ -45,7 +45,7 @@ async def begin(
         await rt.io.commit(management.cancel, Command((run.workflow_id,)), run.workflow_id)
         return None
     try:
-        call = _call(rt, run, target)
+        call, authentication = _call(rt, run, target), _authentication(run)
     except Exception as error:
         await _end(rt, run, error)
         return None
@@ -56,7 +56,7 @@ async def begin(
         run.claim,
         call,
         format=run.serialization or rt.engine.codec.unnamed,
-        authentication=_authentication(run),
+        authentication=authentication,
         term=term,
         deadline_ms=run.deadline_ms,
         replay=Replay(history),

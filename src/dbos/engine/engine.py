@@ -26,7 +26,7 @@ class Lease(Protocol):
         ...
 
     async def regain(self, io: Io) -> None:
-        """Wait until the lease is renewed."""
+        """Wait for the lease to be renewed, for a second at the most."""
         ...
 
 

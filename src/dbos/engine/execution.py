@@ -91,8 +91,10 @@ class Execution:
     async def _regain(self, rt: Runtime) -> None:
         """Wait for the lease, and see whether a peer has taken the run over meanwhile."""
         try:
-            while not self.is_free_to_go:
+            while self.stop is None and not self.is_free_to_go:
                 await rt.engine.lease.regain(rt.io)
+                if not rt.engine.lease.is_trusted():
+                    continue
                 self.term = rt.engine.lease.term
                 claims = await rt.io.read(workflows.claims, [self.workflow_id])
                 if claims.get(self.workflow_id, (None,))[0] != self.claim:
@@ -129,7 +131,7 @@ async def execute(rt: Runtime, run: Execution) -> Any:
         engine.hub.publish((Topic("done", run.workflow_id),))
     if run.is_background:
         return None
-    return await await_outcome(rt, run.workflow_id)
+    return await await_outcome(rt, run.workflow_id, known=True)
 
 
 async def _body_outcome(rt: Runtime, run: Execution) -> Outcome | None:
@@ -138,6 +140,9 @@ async def _body_outcome(rt: Runtime, run: Execution) -> Outcome | None:
     try:
         with entered(scope):
             return Success(await rt.io.call(run.call))
+    except Closed:
+        run.stop = "lost"
+        return None
     except Exception as error:
         return Failure(error)
     except BaseException as error:
@@ -165,12 +170,15 @@ def _interrupted(rt: Runtime, run: Execution, error: BaseException) -> Outcome:
 
 def hand_back(rt: Runtime, run: Execution) -> None:
     """Leave the run PENDING: others may take it when this process ends, or a lease from now."""
-    engine = rt.engine
     run.stop = "lost"
-    row = HandBack(
-        run.workflow_id, run.claim, engine.new_token(), round(engine.settings.lease_s * 1000)
-    )
-    rt.io.post(workflows.hand_back, row, run.workflow_id)
+    hand_back_claim(rt, run.workflow_id, run.claim, run.workflow_id)
+
+
+def hand_back_claim(rt: Runtime, workflow_id: str, claim: str, lane_key: str) -> None:
+    """Give up a claim; of no effect if it does not hold. The lane is that of the claiming write."""
+    grace_ms = round(rt.engine.settings.lease_s * 1000)
+    row = HandBack(workflow_id, claim, rt.engine.new_token(), grace_ms)
+    rt.io.post(workflows.hand_back, row, lane_key)
 
 
 async def _finish(rt: Runtime, run: Execution, outcome: Outcome) -> bool:

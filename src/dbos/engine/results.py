@@ -28,13 +28,15 @@ async def await_outcome(
     workflow_id: str,
     recheck_s: float = RECHECK_S,
     waiter: Execution | None = None,
+    *,
+    known: bool = False,
 ) -> Any:
     """Wait for a run to end; its value, or its error raised. An id without a run is waited for.
 
-    `waiter` is the run that waits, if it is one: its own cancellation ends the wait.
+    `waiter` is the run that waits, if it is one: its own cancellation ends the wait. A run that is
+    `known` to have existed and is gone was deleted.
     """
     __tracebackhide__ = True
-    known = False
     also = () if waiter is None else (waiter.stopped,)
     with rt.engine.hub.watch(Topic("done", workflow_id), workflow_id, also=also) as bell:
         while True:
@@ -68,7 +70,7 @@ async def await_run(
                 break
     if run.completion is not None:
         return run.completion.resolve()
-    return await await_outcome(rt, run.workflow_id, recheck_s, waiter)
+    return await await_outcome(rt, run.workflow_id, recheck_s, waiter, known=True)
 
 
 def _pause(recheck_s: float, is_known: bool) -> float | None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dbos.engine import admission
 from dbos.engine.admission import StartCall
 from dbos.engine.context import current_scope
-from dbos.engine.execution import Execution, execute
-from dbos.engine.io import Call
+from dbos.engine.execution import Execution, execute, hand_back_claim
+from dbos.engine.io import Call, Closed
 from dbos.engine.outcome import Failure, Outcome, Success
 from dbos.engine.registry import Registration
 from dbos.engine.results import RECHECK_S, await_outcome, await_run
@@ -69,8 +71,23 @@ async def call_workflow(rt: Runtime, start: StartCall) -> Any:
 async def _admit(rt: Runtime, start: StartCall) -> tuple[str, Execution | None]:
     """Create the run, or find the one that has its id; the execution if it is ours to run."""
     run, term = admission.build(rt.engine, start, rt.io.now_ms()), rt.engine.lease.term
-    admitted = await rt.io.commit(workflows.admit, run, run.workflow_uuid)
+    with _given_up_if_interrupted(rt, run, run.workflow_uuid):
+        admitted = await rt.io.commit(workflows.admit, run, run.workflow_uuid)
     return run.workflow_uuid, _admitted_execution(rt, start, run, admitted, term)
+
+
+@contextmanager
+def _given_up_if_interrupted(
+    rt: Runtime, run: NewRun, lane_key: str
+) -> Generator[None, None, None]:
+    """A caller that goes away leaves a write that still commits: then nobody would run the run."""
+    try:
+        yield
+    except Exception:
+        raise
+    except BaseException:
+        hand_back_claim(rt, run.workflow_uuid, run.owner_xid, lane_key)
+        raise
 
 
 async def start_workflow(
@@ -159,6 +176,8 @@ async def _result_of(rt: Runtime, awaited: Awaited, parent: Execution) -> Outcom
         return Success(
             await await_background(rt, awaited.workflow_id, awaited.mine, awaited.recheck_s, parent)
         )
+    except Closed:
+        raise parent.stop_with("lost") from None
     except Exception as error:
         return Failure(error)
 
@@ -179,9 +198,10 @@ async def _launch_child(
         run, term = admission.build(rt.engine, start, started_at), rt.engine.lease.term
         operation = Operation(start.step_id, name, started_at, run.workflow_uuid)
         launch = ChildLaunch(run, step_row(rt, parent, operation, output=None, error=None))
-        launched = await commit_in_order(
-            rt, parent, workflows.launch_child, launch, _launch_verdict
-        )
+        with _given_up_if_interrupted(rt, run, parent.workflow_id):
+            launched = await commit_in_order(
+                rt, parent, workflows.launch_child, launch, _launch_verdict
+            )
         assert launched.admitted is not None
         return run.workflow_uuid, _admitted_execution(rt, start, run, launched.admitted, term)
     finally:

@@ -91,6 +91,8 @@ async def run_step(rt: Runtime, step: StepCall) -> Any:
         log.running_step(step.name)
         started_at = rt.io.now_ms()
         outcome = await _attempt(rt, run, step)
+        if run.stop == "lost":
+            raise run.stop_signal()
         return (
             await record(rt, run, Operation(step.step_id, step.name, started_at), outcome)
         ).resolve()

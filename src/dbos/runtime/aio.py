@@ -95,8 +95,8 @@ async def call_within(call: Call, timeout_s: float | None, stop: Signal | None) 
     loop = asyncio.get_running_loop()
     task = loop.create_task(call.function(*call.args, **call.kwargs))
     stopped: asyncio.Future[None] = loop.create_future()
-    if isinstance(stop, Bell):
-        _arm(stop, loop, stopped)
+    if isinstance(stop, Bell) and not _arm(stop, loop, stopped):
+        stopped.set_result(None)
     watched: set[asyncio.Future[Any]] = {task, stopped}
     try:
         await asyncio.wait(watched, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)

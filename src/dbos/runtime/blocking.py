@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable
@@ -76,7 +77,7 @@ class BlockingIo:
         return None
 
     def is_abandonment(self, error: BaseException) -> bool:
-        return isinstance(error, GeneratorExit)
+        return isinstance(error, asyncio.CancelledError | GeneratorExit)
 
     def now_ms(self) -> int:
         return self._reader.now_ms()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 R = TypeVar("R")
+
+STOP_WITHIN_S = 5.0
 
 
 class LoopHouse:
@@ -43,7 +46,11 @@ class LoopHouse:
 
     def run_to_end(self, operation: Coroutine[Any, Any, R]) -> R:
         """Run a coroutine on our own loop and block until it ends."""
-        return asyncio.run_coroutine_threadsafe(operation, self._own_loop()).result()
+        try:
+            return asyncio.run_coroutine_threadsafe(operation, self._own_loop()).result()
+        except concurrent.futures.CancelledError:
+            # The future's error is an `Exception`; a cancelled task is no outcome of user code.
+            raise asyncio.CancelledError from None
 
     def stop(self) -> None:
         """Cancel what still runs on our own loop and end its thread."""
@@ -53,7 +60,8 @@ class LoopHouse:
             return
         loop.call_soon_threadsafe(loop.stop)
         if thread is not threading.current_thread():
-            thread.join()
+            # The thread is daemonic: a body that swallows its cancellation holds nobody up.
+            thread.join(STOP_WITHIN_S)
 
     def _start_task(self, make: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         self._keep(asyncio.get_running_loop().create_task(make()))

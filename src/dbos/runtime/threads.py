@@ -38,7 +38,12 @@ class WorkerThreads:
             if self._idle >= len(self._jobs):
                 self._condition.notify()
             else:
-                self._add_thread_if_allowed()
+                try:
+                    self._add_thread_if_allowed()
+                except BaseException:
+                    # The system has no thread to give: the caller is told, and the job is not run.
+                    self._jobs.pop()
+                    raise
         return future
 
     @contextmanager
@@ -90,8 +95,8 @@ class WorkerThreads:
         thread = threading.Thread(
             target=self._work, name=f"dbos-worker-{self._started}", daemon=True
         )
-        self._threads.add(thread)
         thread.start()
+        self._threads.add(thread)
 
     def _work(self) -> None:
         try:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from dbos.engine.dispatch import begin
 from dbos.engine.engine import Engine
+from dbos.engine.execution import hand_back_claim
 from dbos.runtime.committer import Committer
 from dbos.runtime.drive import drive
 from dbos.runtime.reader import Reader
@@ -13,6 +14,7 @@ from dbos.runtime.service import Service
 from dbos.storage import recovery, steps
 from dbos.storage.recovery import ClaimRequest
 from dbos.storage.rows import ClaimedRun, RecordedStep
+from dbos.telemetry import log
 
 BATCH = 200
 FALLBACK_S = 1.0
@@ -44,13 +46,18 @@ class Dispatcher(Service):
     def _serve(self, queue: str) -> bool:
         """Claim and start one batch of a queue; whether more may be waiting."""
         request = self._request(queue, BATCH)
-        if not request.claimant.functions:
+        if not request.claimant.functions or request.batch < 1:
             return False
         term = self._engine.lease.term
         claimed = self._committer.run(recovery.claim, request, queue)
         if claimed:
             # A resumed run begins a fresh budget, so its attempts do not tell of its history.
-            histories = self._histories(claimed)
+            try:
+                histories = self._histories(claimed)
+            except BaseException:
+                for run in claimed:
+                    self._return(run)
+                raise
             for run in claimed:
                 self._start(run, histories.get(run.workflow_id, []), term)
         return len(claimed) == request.batch
@@ -63,6 +70,15 @@ class Dispatcher(Service):
         return histories
 
     def _start(self, run: ClaimedRun, history: list[RecordedStep], term: int) -> None:
-        execution = drive(begin(self._engine.blocking, run, history, term))
-        if execution is not None:
-            self._engine.launcher.start(execution)
+        """Start one claimed run. What goes wrong concerns this run, which is then given back."""
+        try:
+            execution = drive(begin(self._engine.blocking, run, history, term))
+            if execution is not None:
+                self._engine.launcher.start(execution)
+        except BaseException as error:
+            log.background_run_failed(run.workflow_id, error)
+            self._engine.running.pop(run.workflow_id, None)
+            self._return(run)
+
+    def _return(self, run: ClaimedRun) -> None:
+        hand_back_claim(self._engine.blocking, run.workflow_id, run.claim, run.workflow_id)

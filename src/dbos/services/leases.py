@@ -66,8 +66,9 @@ class LeaseKeeper(Service):
         return time.monotonic() < self._trusted_until
 
     async def regain(self, io: Io) -> None:
+        """Wait for the lease, for a second at the most: the waiter may have to stop meanwhile."""
         with self._hub.watch(REGAINED) as bell:
-            while not self.is_trusted():
+            if not self.is_trusted():
                 await io.wait(bell, 1.0)
 
     def tick(self) -> float:

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from dbos.storage.protocol import SingleRead, Statement, Topic, Tx, Write
 from dbos.storage.rows import Recorded, StepRow
 from dbos.storage.steps import record_pending
-from dbos.storage.waits import Look, Seen, record_looks
+from dbos.storage.waits import Look, Seen, record_looks, recorded_before
 
 NO_TOPIC = "__null__topic__"
 """The stored form of topic None."""
@@ -260,7 +260,15 @@ def receive_all(tx: Tx, receivings: Sequence[Receiving]) -> list[Seen]:
     return seen
 
 
-receive: Final = Write("receive", receive_all, rank=45)
+def receive_again(tx: Tx, receivings: Sequence[Receiving]) -> list[Seen]:
+    """Receive after a commit in doubt: what it had consumed is found by its record."""
+    return [
+        recorded_before(tx, receiving.look) or receive_all(tx, [receiving])[0]
+        for receiving in receivings
+    ]
+
+
+receive: Final = Write("receive", receive_all, rank=45, again=receive_again)
 
 ANY_WAITING = Statement(
     """

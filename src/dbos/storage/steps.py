@@ -112,11 +112,17 @@ def check_claims(tx: Tx, writes: Sequence[ClaimedWrite]) -> list[Recorded]:
 LOAD_ONE = Statement(LOAD.text.replace("ORDER BY", "AND function_id = :step_id ORDER BY"))
 
 
+def find_one(tx: Tx, workflow_id: str, step_id: int) -> RecordedStep | None:
+    """One recorded operation, if there is one."""
+    row = tx.one(LOAD_ONE, workflow_ids=[workflow_id], step_id=step_id)
+    return RecordedStep(*row) if row else None
+
+
 def load_one(tx: Tx, workflow_id: str, step_id: int) -> RecordedStep:
     """One recorded operation that is known to exist."""
-    row = tx.one(LOAD_ONE, workflow_ids=[workflow_id], step_id=step_id)
-    assert row is not None
-    return RecordedStep(*row)
+    found = find_one(tx, workflow_id, step_id)
+    assert found is not None
+    return found
 
 
 def _record(tx: Tx, rows: Sequence[StepRow], *, any_status: bool) -> list[Recorded]:

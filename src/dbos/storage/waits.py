@@ -10,7 +10,7 @@ import msgspec
 
 from dbos.storage.protocol import Tx
 from dbos.storage.rows import Recorded, StepRow
-from dbos.storage.steps import load_one, record_pending
+from dbos.storage.steps import check_claims, find_one, load_one, record_pending
 
 Payload = tuple[str, str | None]
 """A stored value and its format."""
@@ -54,6 +54,15 @@ def record_looks(tx: Tx, looks: Sequence[Look], payloads: Sequence[Payload | Non
         of_ending = next(of_endings) if ending is not None else None
         seen.append(_seen(tx, ending, of_ending, of_deadline))
     return seen
+
+
+def recorded_before(tx: Tx, look: Look) -> Seen | None:
+    """What an earlier commit of this look recorded, if its acknowledgement was lost."""
+    row = look.found
+    stored = find_one(tx, row.workflow_uuid, row.function_id)
+    if stored is None:
+        return None
+    return Seen(check_claims(tx, [row])[0], True, False, stored.output, stored.serialization)
 
 
 def _ending(look: Look, payload: Payload | None) -> StepRow | None:

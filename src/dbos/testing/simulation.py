@@ -42,7 +42,7 @@ class SimLease:
 
     async def regain(self, io: Io) -> None:
         with self._executor.io.hub.watch(REGAINED) as bell:
-            while not self.is_trusted():
+            if not self.is_trusted():
                 await io.wait(bell, 1.0)
 
     async def renew(self) -> None:
