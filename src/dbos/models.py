@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
 
 # No `from __future__ import annotations` here: a TypedDict learns at run time which of its keys may
 # be missing, and must see `NotRequired` for that.
@@ -104,7 +104,8 @@ class WorkflowStatus:
             return NotImplemented
         return self.__dict__ == other.__dict__
 
-    __hash__: ClassVar[None]  # type: ignore[assignment]
+    def __hash__(self) -> int:
+        raise TypeError("unhashable type: 'WorkflowStatus'")
 
     def __repr__(self) -> str:
         """Without payloads, so that a logged status shows no user data."""
