@@ -9,12 +9,23 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from dbos.api.slot import SLOT
 from tests.support.postgres import PostgresAddress, shared_postgres
 
 # Deadlines are off because a busy machine is no bug. In CI the examples are the same each time.
 settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+@pytest.fixture(autouse=True)
+def registrations_made_on_import() -> Iterator[None]:
+    """Keep what modules decorated, in whatever order the tests run: some tests forget it all."""
+    made = list(SLOT.registry.all())
+    yield
+    SLOT.registry.clear()
+    for registration in made:
+        SLOT.registry.add(registration)
 
 
 @pytest.fixture(scope="session")
