@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, ClassVar, Final, ParamSpec, TypeVar, overload
 
 from dbos.api import decorators, facade, lifetime, starting, waiting
+from dbos.api.calls.commands import CommandCalls
 from dbos.api.facade import ClassProperty
 from dbos.api.handles import AsyncHandle, SyncHandle, WorkflowHandle, WorkflowHandleAsync
 from dbos.api.slot import around
@@ -14,7 +15,7 @@ from dbos.api.twins import awaitable, blocking, refuse_under_a_loop
 from dbos.config import DBOSConfig
 from dbos.engine.site import here
 from dbos.models import StepOptions
-from dbos.ops import events, management, messaging, results, streams
+from dbos.ops import events, messaging, results, streams
 from dbos.ops.sleep import sleep as durable_sleep
 from dbos.runtime.drive import drive
 
@@ -26,7 +27,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class DBOS:
+class DBOS(CommandCalls):
     """Durable workflows for this process.
 
     Construct it once with a configuration, decorate functions, then call `DBOS.launch()`. While an
@@ -235,63 +236,6 @@ class DBOS:
     read_stream_async: Final = staticmethod(waiting.read_stream_async)
     read_stream_offset: Final = blocking(streams.read_stream_offset)
     read_stream_offset_async: Final = awaitable(streams.read_stream_offset)
-
-    cancel_workflow: Final = blocking(management.cancel_workflow)
-    cancel_workflow_async: Final = awaitable(management.cancel_workflow)
-    cancel_workflows: Final = blocking(management.cancel_workflows)
-    cancel_workflows_async: Final = awaitable(management.cancel_workflows)
-
-    @staticmethod
-    def resume_workflow(workflow_id: str, *, queue_name: str | None = None) -> WorkflowHandle[Any]:
-        """Queue a stopped workflow again with a fresh attempt budget; durable when this returns.
-
-        Recorded steps are replayed and not run again. A finished workflow, and one that a live
-        process is running, are left as they are. Deadline and deduplication id are dropped.
-
-        Args:
-            queue_name: where to queue it; default: the internal queue.
-
-        Raises:
-            DBOSNonExistentWorkflowError: there is no such workflow; nothing changed.
-        """
-        refuse_under_a_loop("resume_workflow")
-        drive(management.resume(around().blocking, here(1), [workflow_id], queue_name))
-        return SyncHandle(workflow_id)
-
-    @staticmethod
-    def resume_workflow_async(
-        workflow_id: str, *, queue_name: str | None = None
-    ) -> Coroutine[Any, Any, WorkflowHandleAsync[Any]]:
-        """As `resume_workflow`, awaited."""
-        engine, site = around(), here(1)
-
-        async def resume() -> WorkflowHandleAsync[Any]:
-            await management.resume(engine.aio, site, [workflow_id], queue_name)
-            return AsyncHandle(workflow_id)
-
-        return resume()
-
-    @staticmethod
-    def resume_workflows(
-        workflow_ids: Sequence[str], *, queue_name: str | None = None
-    ) -> list[WorkflowHandle[Any]]:
-        """As `resume_workflow`, for all or none: one unknown id, and nothing changes."""
-        refuse_under_a_loop("resume_workflows")
-        drive(management.resume(around().blocking, here(1), workflow_ids, queue_name))
-        return [SyncHandle(workflow_id) for workflow_id in workflow_ids]
-
-    @staticmethod
-    def resume_workflows_async(
-        workflow_ids: Sequence[str], *, queue_name: str | None = None
-    ) -> Coroutine[Any, Any, list[WorkflowHandleAsync[Any]]]:
-        """As `resume_workflows`, awaited."""
-        engine, site = around(), here(1)
-
-        async def resume() -> list[WorkflowHandleAsync[Any]]:
-            await management.resume(engine.aio, site, workflow_ids, queue_name)
-            return [AsyncHandle(workflow_id) for workflow_id in workflow_ids]
-
-        return resume()
 
     sleep: Final = blocking(durable_sleep)
     sleep_async: Final = awaitable(durable_sleep)

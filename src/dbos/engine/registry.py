@@ -33,6 +33,8 @@ class Registration:
     validate_args: Callable[[tuple[Any, ...], dict[str, Any]], Any] | None = None
     options: Any = None
     """The step's policy; None for a workflow."""
+    class_name: str | None = None
+    """The registered class that the function is a method of."""
     body: Callable[..., Any] = field(init=False)
     """What a run of it calls: a workflow's own function; for a step its wrapper, which records it.
     """
@@ -74,6 +76,10 @@ class Registry:
 
     def all(self) -> Iterator[Registration]:
         return iter(list(self._by_name.values()))
+
+    def instances(self) -> list[tuple[str, str]]:
+        """Class and config name of every registered instance."""
+        return []
 
     def clear(self) -> None:
         self._by_name.clear()

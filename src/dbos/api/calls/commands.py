@@ -1,0 +1,74 @@
+"""Calls of `DBOS` that steer workflows: cancel, resume."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Sequence
+from typing import Any, Final
+
+from dbos.api.handles import AsyncHandle, SyncHandle, WorkflowHandle, WorkflowHandleAsync
+from dbos.api.slot import around
+from dbos.api.twins import awaitable, blocking, refuse_under_a_loop
+from dbos.engine.site import here
+from dbos.ops import management
+from dbos.runtime.drive import drive
+
+
+class CommandCalls:
+    """Steering workflows by their ids."""
+
+    cancel_workflow: Final = blocking(management.cancel_workflow)
+    cancel_workflow_async: Final = awaitable(management.cancel_workflow)
+    cancel_workflows: Final = blocking(management.cancel_workflows)
+    cancel_workflows_async: Final = awaitable(management.cancel_workflows)
+
+    @staticmethod
+    def resume_workflow(workflow_id: str, *, queue_name: str | None = None) -> WorkflowHandle[Any]:
+        """Queue a stopped workflow again with a fresh attempt budget; durable when this returns.
+
+        Recorded steps are replayed and not run again. A finished workflow, and one that a live
+        process is running, are left as they are. Deadline and deduplication id are dropped.
+
+        Args:
+            queue_name: where to queue it; default: the internal queue.
+
+        Raises:
+            DBOSNonExistentWorkflowError: there is no such workflow; nothing changed.
+        """
+        refuse_under_a_loop("resume_workflow")
+        drive(management.resume(around().blocking, here(1), [workflow_id], queue_name))
+        return SyncHandle(workflow_id)
+
+    @staticmethod
+    def resume_workflow_async(
+        workflow_id: str, *, queue_name: str | None = None
+    ) -> Coroutine[Any, Any, WorkflowHandleAsync[Any]]:
+        """As `resume_workflow`, awaited."""
+        engine, site = around(), here(1)
+
+        async def resume() -> WorkflowHandleAsync[Any]:
+            await management.resume(engine.aio, site, [workflow_id], queue_name)
+            return AsyncHandle(workflow_id)
+
+        return resume()
+
+    @staticmethod
+    def resume_workflows(
+        workflow_ids: Sequence[str], *, queue_name: str | None = None
+    ) -> list[WorkflowHandle[Any]]:
+        """As `resume_workflow`, for all or none: one unknown id, and nothing changes."""
+        refuse_under_a_loop("resume_workflows")
+        drive(management.resume(around().blocking, here(1), workflow_ids, queue_name))
+        return [SyncHandle(workflow_id) for workflow_id in workflow_ids]
+
+    @staticmethod
+    def resume_workflows_async(
+        workflow_ids: Sequence[str], *, queue_name: str | None = None
+    ) -> Coroutine[Any, Any, list[WorkflowHandleAsync[Any]]]:
+        """As `resume_workflows`, awaited."""
+        engine, site = around(), here(1)
+
+        async def resume() -> list[WorkflowHandleAsync[Any]]:
+            await management.resume(engine.aio, site, workflow_ids, queue_name)
+            return [AsyncHandle(workflow_id) for workflow_id in workflow_ids]
+
+        return resume()
