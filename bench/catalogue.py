@@ -219,6 +219,39 @@ ROWS = (
         parameters={"samples": 40, "processes": 2},
         quick={"samples": 6},
     ),
+    *(
+        Row(
+            name=f"clock_{way}",
+            program="clock_jump",
+            figures=(
+                Figure(
+                    "most_ms",
+                    f"wall clock an hour {way}: largest error of a wait of 3 s",
+                    "ms",
+                    targets=_both(_limits(1000, 100, "ms")),
+                ),
+            ),
+            parameters={"wait_s": 3, "limit_s": 12, "by_s": by_s},
+            quick={},
+        )
+        for way, by_s in (("forward", 3600.0), ("back", -3600.0))
+    ),
+    Row(
+        name="lost_listener",
+        program="lost_listener",
+        figures=(
+            Figure(
+                "most_ms",
+                "listening session cut: latest arrival of a message",
+                "ms",
+                targets={"postgres": _limits(2000, 500, "ms")},
+                databases=("postgres",),
+            ),
+        ),
+        parameters={"samples": 5, "limit_s": 20},
+        quick={"samples": 2},
+        databases=("postgres",),
+    ),
     Row(
         name="list_pages",
         program="list_pages",
