@@ -9,6 +9,7 @@ from dbos.api.options import (
     SetWorkflowID,
     SetWorkflowTimeout,
 )
+from dbos.api.reservations import StepReservation
 from dbos.config import DBOSConfig, FailoverConfig
 from dbos.errors import PortableWorkflowError
 from dbos.models import (
@@ -46,6 +47,7 @@ __all__ = [
     "SetWorkflowTimeout",
     "StepInfo",
     "StepOptions",
+    "StepReservation",
     "VersionInfo",
     "WorkflowHandle",
     "WorkflowHandleAsync",

@@ -12,7 +12,7 @@ import msgspec
 from dbos.clock import HostIdentity, new_id, new_token
 from dbos.config import Settings
 from dbos.engine.engine import Engine, Identity, Runtime
-from dbos.engine.execution import Execution, execute, hand_back
+from dbos.engine.execution import LEFT, Execution, execute, hand_back
 from dbos.engine.io import Closed, Io
 from dbos.engine.registry import Registry
 from dbos.errors import DBOSException
@@ -62,7 +62,7 @@ class RunLauncher:
 
     def start(self, run: Execution, *, on_callers_loop: bool = False) -> None:
         engine = run.engine
-        engine.running[run.workflow_id] = run
+        engine.enter(run)
         if not run.call.is_async:
             self._threads.submit(lambda: drive(_background(engine.blocking, run)))
         elif on_callers_loop:
@@ -149,6 +149,7 @@ class LaunchedEngine:
             self._start(self._lease)
             for queue in self._dispatcher.queues:
                 self._hub.attach(Topic("queue", queue), self._dispatcher.bell)
+            self._hub.attach(LEFT, self._dispatcher.bell)
             self._failover.recover_all()
             if self._notifier is not None:
                 self._start(self._notifier)

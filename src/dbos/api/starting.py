@@ -20,7 +20,7 @@ from dbos.engine.admission import StartCall
 from dbos.engine.engine import Engine
 from dbos.engine.io import Call
 from dbos.engine.starts import place_start, start_workflow
-from dbos.engine.steps import place_call, run_step
+from dbos.engine.steps import StepCall, place_call, run_step
 from dbos.errors import DBOSEventLoopError, DBOSWorkflowFunctionNotFoundError
 from dbos.models import StepOptions
 from dbos.runtime.drive import drive
@@ -92,6 +92,21 @@ def run_function_as_step_async(
         )
     name, call, policy = _step_call(options or {}, function, args, kwargs)
     return run_step(engine.aio, place_call(name, call, policy))
+
+
+def prepared_step(
+    options: StepOptions | None,
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    blocking: bool,
+) -> StepCall:
+    """A function as a step that has no place yet."""
+    name, call, policy = _step_call(options or {}, function, args, kwargs)
+    if blocking:
+        refuse_async_predicate(policy, name, call.is_async)
+    return StepCall(name, call, policy, None, 0)
 
 
 def _step_call(

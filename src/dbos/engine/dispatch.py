@@ -19,8 +19,8 @@ from dbos.serialization import (
     resolve_validator,
 )
 from dbos.serialization.codec import Stored
-from dbos.storage import management, workflows
-from dbos.storage.management import Command
+from dbos.storage import deadlines, workflows
+from dbos.storage.deadlines import Expiry
 from dbos.storage.rows import ClaimedRun, FinishRow, RecordedStep
 from dbos.storage.workflows import DeadLetter
 from dbos.telemetry import log
@@ -41,8 +41,10 @@ async def begin(
         letter = DeadLetter(run.workflow_id, run.claim, None)
         await rt.io.commit(workflows.dead_letter, letter, run.workflow_id)
         return None
-    if run.deadline_ms is not None and run.deadline_ms <= rt.io.now_ms():
-        await rt.io.commit(management.cancel, Command((run.workflow_id,)), run.workflow_id)
+    now_ms = rt.io.now_ms()
+    if run.deadline_ms is not None and run.deadline_ms <= now_ms:
+        overdue = Expiry((run.workflow_id,), now_ms)
+        await rt.io.commit(deadlines.expire, overdue, run.workflow_id)
         return None
     try:
         call, authentication = _call(rt, run, target), _authentication(run)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 from dbos.config import Settings
 from dbos.engine.execution import Execution
@@ -70,6 +70,19 @@ class Engine:
     def __post_init__(self) -> None:
         self.blocking = Runtime(self, self.blocking_io)
         self.aio = Runtime(self, self.async_io)
+
+    def enter(self, run: Execution) -> None:
+        """Count an attempt among the running ones; a former one of the run has no part in it."""
+        former = self.running.get(run.workflow_id)
+        self.running[run.workflow_id] = run
+        if former is not None and former is not run:
+            self.dismiss(former, "lost")
+
+    def dismiss(self, run: Execution, reason: Literal["cancelled", "lost"]) -> None:
+        """Tell an attempt at once that it is not to go on."""
+        if run.stop is None:
+            run.stop = reason
+        run.tell()
 
 
 @dataclass(frozen=True, slots=True)

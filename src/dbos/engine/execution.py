@@ -15,6 +15,7 @@ from dbos.errors import (
     DBOSWorkflowCancelledError,
     DBOSWorkflowConflictIDError,
 )
+from dbos.lifecycle import ERROR, PENDING, SUCCESS
 from dbos.serialization.codec import Stored
 from dbos.storage import workflows
 from dbos.storage.protocol import Topic
@@ -27,6 +28,12 @@ if TYPE_CHECKING:
 
 DEADLINE_SET = Topic("deadline", "set")
 """Rung in this process when a run with a deadline begins."""
+
+LEFT = Topic("attempt", "left")
+"""Rung in this process when an attempt is over: another one of the same run may wait for it."""
+
+OWN_STATUSES = frozenset({PENDING, SUCCESS, ERROR})
+"""While an attempt runs, and just after it has ended."""
 
 STOPPED = (DBOSWorkflowCancelledError, DBOSWorkflowConflictIDError)
 
@@ -59,8 +66,16 @@ class Execution:
     receiving: set[str] = field(default_factory=set[str])
     """Topics that a `recv` waits on."""
     is_reading_stream: bool = False
+    patching: str | None = None
+    """The patch whose marker is being recorded or replayed."""
     preempting: set[Signal] = field(default_factory=set["Signal"])
     """Bells of preemptible steps that are running: rung once the run is to stop."""
+
+    def tell(self) -> None:
+        """Ring for the operations of a stopped run, and for those who await it."""
+        self.engine.hub.publish((self.stopped, Topic("done", self.workflow_id)))
+        for bell in list(self.preempting):
+            bell.ring()
 
     @property
     def stopped(self) -> Topic:
@@ -97,10 +112,21 @@ class Execution:
                     continue
                 self.term = rt.engine.lease.term
                 claims = await rt.io.read(workflows.claims, [self.workflow_id])
-                if claims.get(self.workflow_id, (None,))[0] != self.claim:
-                    raise self.stop_with("lost")
+                self.compare(*claims.get(self.workflow_id, (None, "")))
         except Closed:
             raise self.stop_with("lost") from None
+
+    def compare(self, claim: str | None, status: str | None) -> None:
+        """Stop if the run's row has another claim, or has left the states in which it is ours.
+
+        A cancelled run that was resumed is queued again: this attempt of it has no part in that.
+        """
+        if self.stop is not None:
+            return
+        if claim != self.claim:
+            self.stop = "lost"
+        elif status not in OWN_STATUSES:
+            self.stop = "cancelled"
 
     def stop_with(self, reason: Literal["cancelled", "lost"]) -> BaseException:
         self.stop = reason
@@ -116,7 +142,7 @@ async def execute(rt: Runtime, run: Execution) -> Any:
     """Run a claimed run's body and record its outcome, which the caller gets too."""
     __tracebackhide__ = True
     engine = rt.engine
-    engine.running[run.workflow_id] = run
+    engine.enter(run)
     if run.deadline_ms is not None:
         engine.hub.publish((DEADLINE_SET,))
     try:
@@ -128,7 +154,7 @@ async def execute(rt: Runtime, run: Execution) -> Any:
         run.is_over = True
         if engine.running.get(run.workflow_id) is run:
             del engine.running[run.workflow_id]
-        engine.hub.publish((Topic("done", run.workflow_id),))
+        engine.hub.publish((Topic("done", run.workflow_id), LEFT))
     if run.is_background:
         return None
     return await await_outcome(rt, run.workflow_id, known=True)

@@ -48,6 +48,8 @@ async def await_outcome(
                 if stored is None and known:
                     raise DBOSNonExistentWorkflowError("target", workflow_id)
                 known = stored is not None
+            else:
+                known = True
             await rt.io.wait(bell, _pause(recheck_s, known))
             if waiter is not None:
                 await waiter.ensure_alive(rt)

@@ -100,7 +100,7 @@ async def start_workflow(
         workflow_id, mine = await _admit(rt, start)
     if mine is not None:
         mine.is_background = True
-        rt.engine.running[workflow_id] = mine
+        rt.engine.enter(mine)
         rt.engine.launcher.start(mine, on_callers_loop=on_callers_loop)
     return workflow_id, mine
 

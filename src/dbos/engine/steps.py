@@ -18,6 +18,7 @@ from dbos.errors import (
     DBOSStepTimeoutError,
     DBOSUnexpectedStepError,
 )
+from dbos.lifecycle import PENDING
 from dbos.serialization.codec import Stored
 from dbos.storage import steps
 from dbos.storage.protocol import Write
@@ -264,15 +265,18 @@ async def commit_owned(
 
 
 def confirm(run: Execution, recorded: Recorded) -> None:
-    """Go on only if the record was kept; remember a cancel that came with the answer."""
+    """Go on only if the record was kept; remember a cancel that came with the answer.
+
+    A status that is not PENDING any more tells of a cancel even if a resume followed it.
+    """
     if recorded.verdict == "lost":
         raise run.stop_with("lost")
     if recorded.verdict == "cancelled":
         raise run.stop_with("cancelled")
     if recorded.verdict == "conflict":
         raise DBOSStepNondeterminismError(run.workflow_id, 0)
-    if recorded.status == "CANCELLED":
-        run.stop = "cancelled"
+    if recorded.status != PENDING:
+        run.compare(run.claim, recorded.status)
 
 
 def itself(recorded: Recorded) -> Recorded:

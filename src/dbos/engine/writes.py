@@ -7,17 +7,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from dbos.engine.execution import Execution
-from dbos.engine.site import Site
+from dbos.engine.site import Site, refuse_in_transaction
 from dbos.engine.steps import Operation, commit_in_order, commit_owned, itself, once, step_row
 from dbos.errors import DBOSUsageError
 from dbos.serialization.codec import WorkflowSerializationFormat
 from dbos.storage.protocol import Write
 from dbos.storage.rows import Recorded, StepRow
+from dbos.storage.steps import KEPT
 
 if TYPE_CHECKING:
     from dbos.engine.engine import Runtime
 
 A = TypeVar("A")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +62,30 @@ async def write_in_run(
         await commit_in_order(rt, run, write, recorded, itself)
 
     await once(rt, run, site.step_id, name, perform)
+
+
+async def carry_out(
+    rt: Runtime,
+    site: Site,
+    name: str,
+    command: tuple[str, Write[A, R], Callable[[StepRow | None], A]],
+    verdict_of: Callable[[R], Recorded | None],
+) -> R | None:
+    """Commit a command; in workflow code together with its record, and not again on replay.
+
+    The command is its lane key, its write, and the argument made around the record. Its answer is
+    None on replay.
+    """
+    refuse_in_transaction(site, name)
+    lane_key, write, argument = command
+    run = site.run
+    if run is None:
+        return await rt.io.commit(write, argument(None), lane_key)
+
+    async def perform(operation: Operation) -> R | None:
+        row = step_row(rt, run, operation, output=None, error=None)
+        return await commit_in_order(
+            rt, run, write, argument(row), lambda answer: verdict_of(answer) or KEPT
+        )
+
+    return await once(rt, run, site.step_id, name, perform)

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from dbos.engine.dispatch import begin
 from dbos.engine.engine import Engine
-from dbos.engine.execution import hand_back_claim
+from dbos.engine.execution import Execution, hand_back_claim
+from dbos.lifecycle import PENDING
 from dbos.runtime.committer import Committer
 from dbos.runtime.drive import drive
 from dbos.runtime.reader import Reader
 from dbos.runtime.service import Service
-from dbos.storage import recovery, steps
+from dbos.storage import recovery, steps, workflows
 from dbos.storage.recovery import ClaimRequest
 from dbos.storage.rows import ClaimedRun, RecordedStep
 from dbos.telemetry import log
 
 BATCH = 200
 FALLBACK_S = 1.0
+
+
+class Held(NamedTuple):
+    """A claimed run that waits here for its former attempt to wind down."""
+
+    run: ClaimedRun
+    term: int
+    former: Execution
 
 
 class Dispatcher(Service):
@@ -38,8 +48,10 @@ class Dispatcher(Service):
         self._reader = reader
         self._request = request
         self.queues: tuple[str, ...] = (recovery.INTERNAL_QUEUE,)
+        self._held: list[Held] = []
 
     def tick(self) -> float:
+        self._start_held()
         is_full = [self._serve(queue) for queue in self.queues]
         return 0.0 if any(is_full) else FALLBACK_S
 
@@ -49,7 +61,31 @@ class Dispatcher(Service):
         if not request.claimant.functions or request.batch < 1:
             return False
         term = self._engine.lease.term
-        claimed = self._committer.run(recovery.claim, request, queue)
+        taken = self._committer.run(recovery.claim, request, queue)
+        self._start_all([run for run in taken if not self._is_held(run, term)], term)
+        return len(taken) == request.batch
+
+    def _is_held(self, run: ClaimedRun, term: int) -> bool:
+        """Whether a former attempt of the run, cancelled or superseded, still goes on here."""
+        former = self._engine.running.get(run.workflow_id)
+        if former is None or former.is_over:
+            return False
+        self._engine.dismiss(former, "lost")
+        self._held.append(Held(run, term, former))
+        return True
+
+    def _start_held(self) -> None:
+        """Start the runs whose former attempt is over, unless they were stopped meanwhile."""
+        ready = [held for held in self._held if held.former.is_over]
+        if not ready:
+            return
+        self._held = [held for held in self._held if not held.former.is_over]
+        stored = self._reader.run(workflows.claims, [held.run.workflow_id for held in ready])
+        for held in ready:
+            if stored.get(held.run.workflow_id) == (held.run.claim, PENDING):
+                self._start_all([held.run], held.term)
+
+    def _start_all(self, claimed: list[ClaimedRun], term: int) -> None:
         if claimed:
             # A resumed run begins a fresh budget, so its attempts do not tell of its history.
             try:
@@ -60,7 +96,6 @@ class Dispatcher(Service):
                 raise
             for run in claimed:
                 self._start(run, histories.get(run.workflow_id, []), term)
-        return len(claimed) == request.batch
 
     def _histories(self, runs: list[ClaimedRun]) -> dict[str, list[RecordedStep]]:
         """The recorded operations of runs, in one read."""

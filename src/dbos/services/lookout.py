@@ -10,7 +10,6 @@ that are running here were cancelled or taken away.
 from __future__ import annotations
 
 from dbos.engine.engine import Engine
-from dbos.engine.execution import Execution
 from dbos.runtime.reader import Reader
 from dbos.runtime.service import Service
 from dbos.runtime.wakeups import WakeupHub
@@ -44,28 +43,16 @@ class Lookout(Service):
         if asked:
             stored = self._reader.run(workflows.claims, [run.workflow_id for run in asked])
             for run in asked:
-                claim, status = stored.get(run.workflow_id, (None, ""))
-                if claim != run.claim:
-                    run.stop = "lost"
-                elif status == "CANCELLED":
-                    run.stop = "cancelled"
+                run.compare(*stored.get(run.workflow_id, (None, "")))
         for run in running:
             if run.stop is not None:
-                self._tell(run)
-
-    def _tell(self, run: Execution) -> None:
-        """Ring for the operations of a stopped run, and for those who await it.
-
-        One of its own operations may have found out first; the others may still be waiting.
-        """
-        self._hub.publish((run.stopped, Topic("done", run.workflow_id)))
-        for bell in list(run.preempting):
-            bell.ring()
+                # One of its operations may have found out first; the others may still be waiting.
+                run.tell()
 
     def _changed(self) -> list[Topic]:
         changed: list[Topic] = []
         if ended := [subject[0] for subject in self._hub.subjects("done")]:
-            found = self._reader.run(workflows.ended, ended)
+            found = self._reader.run(workflows.over, ended)
             changed += [Topic("done", workflow_id) for workflow_id in found]
         if waiting := self._pairs("message"):
             changed += self._reader.run(messages.any_waiting, waiting)

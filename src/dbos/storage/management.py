@@ -1,26 +1,30 @@
-"""Cancel and resume, by id, alone or with all descendants; and the deadlines that cancel."""
+"""Changes to runs by id, or with all descendants: cancel, resume, delete, delay, attributes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from dbos.storage.protocol import SingleRead, Statement, Topic, Tx, Write
+import msgspec
+
+from dbos.storage.protocol import Row, Statement, Topic, Tx, Write
 from dbos.storage.recovery import INTERNAL_QUEUE
 from dbos.storage.rows import Recorded, StepRow
 from dbos.storage.steps import record_pending
 
 # A cancelled run leaves its queue and frees its deduplication id. The claim stays as it is: the
 # step that is running may still record what it did, and nothing else.
-CANCEL = Statement(
-    """
-    UPDATE {workflow_status} SET status = 'CANCELLED', queue_name = NULL, deduplication_id = NULL,
+CANCELLED_COLUMNS = """status = 'CANCELLED', queue_name = NULL, deduplication_id = NULL,
         started_at_epoch_ms = NULL, not_before_epoch_ms = NULL, completed_at = {now_ms},
-        updated_at = {now_ms}
-    WHERE workflow_uuid {any_of(workflow_ids)} AND status IN (
+        updated_at = {now_ms}"""
+
+CANCEL = Statement(
+    f"""
+    UPDATE {{workflow_status}} SET {CANCELLED_COLUMNS}
+    WHERE workflow_uuid {{any_of(workflow_ids)}} AND status IN (
         'PENDING', 'ENQUEUED', 'DELAYED', 'MAX_RECOVERY_ATTEMPTS_EXCEEDED')
-    RETURNING workflow_uuid
+    RETURNING workflow_uuid, owner_xid
     """
 )
 
@@ -46,40 +50,75 @@ class Command:
     record: StepRow | None = None
 
 
+class Stopped(NamedTuple):
+    """A run that was taken from whoever runs it, and the claim that it had."""
+
+    workflow_id: str
+    claim: str | None
+
+
 class Commanded(NamedTuple):
     """What became of a command: the runs it changed, or the ids it does not know."""
 
     recorded: Recorded | None
-    changed: tuple[str, ...] = ()
+    changed: tuple[Stopped, ...] = ()
     unknown: tuple[str, ...] = ()
+
+
+def is_refused(recorded: Recorded | None) -> bool:
+    """Whether the caller may not record, so that what it asks for must not happen."""
+    return recorded is not None and recorded.verdict != "kept"
+
+
+def recorded_by(tx: Tx, record: StepRow | None) -> Recorded | None:
+    """The caller's own record, if the call is made in workflow code."""
+    return record_pending(tx, [record])[0] if record is not None else None
 
 
 def cancel_all(tx: Tx, commands: Sequence[Command]) -> list[Commanded]:
     """Cancel runs that have not succeeded or failed; unknown ids are ignored."""
-    return [_cancel(tx, command) for command in commands]
+    return [_stop(tx, command, CANCEL) for command in commands]
 
 
-def _cancel(tx: Tx, command: Command) -> Commanded:
-    recorded = _recorded(tx, command)
-    if recorded is not None and recorded.verdict != "kept":
+def _stop(tx: Tx, command: Command, statement: Statement) -> Commanded:
+    recorded = recorded_by(tx, command.record)
+    if is_refused(recorded):
         return Commanded(recorded)
     ids = list(command.workflow_ids)
     if command.with_children:
         ids = [row[0] for row in tx.all(DESCENDANTS, workflow_ids=ids)]
-    return Commanded(recorded, tuple(row[0] for row in tx.all(CANCEL, workflow_ids=ids)))
+    return Commanded(recorded, stopped(tx.all(statement, workflow_ids=ids)))
 
 
-def _recorded(tx: Tx, command: Command) -> Recorded | None:
-    return record_pending(tx, [command.record])[0] if command.record is not None else None
+def stopped(rows: Iterable[Row]) -> tuple[Stopped, ...]:
+    """Runs as a statement returns them that takes them from their owners."""
+    return tuple(Stopped(*row) for row in rows)
 
 
-def _cancelled_topics(_: Command, answer: Commanded) -> Iterable[Topic]:
-    for workflow_id in answer.changed:
+def stopped_topics(_: object, answer: Commanded) -> Iterable[Topic]:
+    """Tell those who run these runs, and those who await them."""
+    for workflow_id, _claim in answer.changed:
         yield Topic("cancel", workflow_id)
         yield Topic("done", workflow_id)
 
 
-cancel: Final = Write("cancel", cancel_all, _cancelled_topics, rank=60)
+cancel: Final = Write("cancel", cancel_all, stopped_topics, rank=60)
+
+# Steps, events, streams and messages go with the run, by their foreign keys.
+DELETE = Statement(
+    """
+    DELETE FROM {workflow_status} WHERE workflow_uuid {any_of(workflow_ids)}
+    RETURNING workflow_uuid, owner_xid
+    """
+)
+
+
+def delete_all(tx: Tx, commands: Sequence[Command]) -> list[Commanded]:
+    """Delete runs with all that belongs to them; unknown ids are ignored."""
+    return [_stop(tx, command, DELETE) for command in commands]
+
+
+delete: Final = Write("delete", delete_all, stopped_topics, rank=62)
 
 # A run whose owner is alive goes on by itself; it must be cancelled first to be moved.
 RESUME = Statement(
@@ -87,14 +126,14 @@ RESUME = Statement(
     UPDATE {workflow_status} SET status = 'ENQUEUED', queue_name = :queue_name,
         recovery_attempts = 0, claim_returns = 0, claim_error = NULL, deduplication_id = NULL,
         workflow_deadline_epoch_ms = NULL, delay_until_epoch_ms = NULL, completed_at = NULL,
-        not_before_epoch_ms = NULL, updated_at = {now_ms}
+        started_at_epoch_ms = NULL, not_before_epoch_ms = NULL, updated_at = {now_ms}
     WHERE workflow_uuid {any_of(workflow_ids)} AND (
         status IN ('ENQUEUED', 'DELAYED', 'CANCELLED', 'MAX_RECOVERY_ATTEMPTS_EXCEEDED')
         OR status = 'PENDING' AND (not_before_epoch_ms IS NOT NULL OR NOT EXISTS (
             SELECT 1 FROM {perdure_executors} AS owner
             WHERE owner.incarnation_id = {workflow_status}.incarnation_id
               AND owner.lease_until_epoch_ms > {now_ms})))
-    RETURNING workflow_uuid
+    RETURNING workflow_uuid, owner_xid
     """
 )
 
@@ -114,12 +153,12 @@ def _resume(tx: Tx, command: Command) -> Commanded:
     unknown = tuple(workflow_id for workflow_id in ids if workflow_id not in known)
     if unknown:
         return Commanded(None, (), unknown)
-    recorded = _recorded(tx, command)
-    if recorded is not None and recorded.verdict != "kept":
+    recorded = recorded_by(tx, command.record)
+    if is_refused(recorded):
         return Commanded(recorded)
     queue_name = command.queue_name or INTERNAL_QUEUE
     changed = tx.all(RESUME, workflow_ids=ids, queue_name=queue_name)
-    return Commanded(recorded, tuple(row[0] for row in changed))
+    return Commanded(recorded, stopped(changed))
 
 
 def _resumed_topics(command: Command, answer: Commanded) -> Iterable[Topic]:
@@ -129,17 +168,87 @@ def _resumed_topics(command: Command, answer: Commanded) -> Iterable[Topic]:
 
 resume: Final = Write("resume", resume_all, _resumed_topics, rank=61)
 
-DUE = Statement(
+
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """A new delay of a run: so long from now, or until an instant."""
+
+    workflow_id: str
+    for_ms: int | None
+    until_ms: int | None
+    record: StepRow | None = None
+
+
+DELAY = Statement(
     """
-    SELECT workflow_uuid FROM {workflow_status}
-    WHERE status IN ('PENDING', 'ENQUEUED', 'DELAYED') AND workflow_deadline_epoch_ms <= {now_ms}
-      AND (application_name IS NULL OR application_name = :application_name)
-    LIMIT :batch
+    UPDATE {workflow_status}
+    SET delay_until_epoch_ms = COALESCE(:until_ms, {now_ms} + :for_ms), updated_at = {now_ms}
+    WHERE workflow_uuid = :workflow_id AND status = 'DELAYED'
     """
 )
 
 
-@SingleRead
-def due(tx: Tx, application_name: str, batch: int) -> list[str]:
-    """Active runs of the application whose deadline is over."""
-    return [row[0] for row in tx.all(DUE, application_name=application_name, batch=batch)]
+def delay_all(tx: Tx, delays: Sequence[Delay]) -> list[Recorded | None]:
+    """Move the end of delays; runs that are not delayed stay as they are."""
+    return [_delay(tx, delay) for delay in delays]
+
+
+def _delay(tx: Tx, delay: Delay) -> Recorded | None:
+    recorded = recorded_by(tx, delay.record)
+    if not is_refused(recorded):
+        tx.run(DELAY, workflow_id=delay.workflow_id, for_ms=delay.for_ms, until_ms=delay.until_ms)
+    return recorded
+
+
+set_delay: Final = Write("set_delay", delay_all, rank=63)
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeChange:
+    """New attributes of a run as JSON text; with `merge` only these keys change."""
+
+    workflow_id: str
+    attributes: str | None
+    merge: bool = False
+    record: StepRow | None = None
+
+
+TOUCH = Statement(
+    """
+    UPDATE {workflow_status} SET updated_at = {now_ms}
+    WHERE workflow_uuid = :workflow_id RETURNING attributes
+    """
+)
+
+SET_ATTRIBUTES = Statement(
+    """
+    UPDATE {workflow_status} SET attributes = :attributes {as_json}
+    WHERE workflow_uuid = :workflow_id
+    """
+)
+
+
+def change_attributes_all(tx: Tx, changes: Sequence[AttributeChange]) -> list[Recorded | None]:
+    """Replace or extend attributes; unknown ids are ignored."""
+    return [_change_attributes(tx, change) for change in changes]
+
+
+def _change_attributes(tx: Tx, change: AttributeChange) -> Recorded | None:
+    recorded = recorded_by(tx, change.record)
+    if is_refused(recorded):
+        return recorded
+    stored = tx.one(TOUCH, workflow_id=change.workflow_id)
+    if stored is not None:
+        text = _merged(stored[0], change.attributes) if change.merge else change.attributes
+        tx.run(SET_ATTRIBUTES, workflow_id=change.workflow_id, attributes=text)
+    return recorded
+
+
+def _merged(stored: Any, change: str | None) -> str | None:
+    """The stored attributes with the given keys changed; PostgreSQL's come decoded."""
+    held = msgspec.json.decode(stored) if isinstance(stored, str | bytes) else stored
+    merged = (held or {}) | msgspec.json.decode(change or "{}")
+    return None if stored is None and change is None else msgspec.json.encode(merged).decode()
+
+
+change_attributes: Final = Write("change_attributes", change_attributes_all, rank=63)

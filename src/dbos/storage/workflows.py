@@ -198,6 +198,22 @@ def ended(tx: Tx, workflow_ids: Sequence[str]) -> list[str]:
     return [row[0] for row in rows]
 
 
+STATUSES = Statement(
+    "SELECT workflow_uuid, status FROM {workflow_status} WHERE workflow_uuid {any_of(workflow_ids)}"
+)
+
+
+@SingleRead
+def over(tx: Tx, workflow_ids: Sequence[str]) -> list[str]:
+    """Those of these runs that have ended or are not there: who awaits a deleted one must know."""
+    statuses = {row[0]: row[1] for row in tx.all(STATUSES, workflow_ids=list(workflow_ids))}
+    return [
+        workflow_id
+        for workflow_id in workflow_ids
+        if statuses.get(workflow_id) is None or statuses[workflow_id] in TERMINAL
+    ]
+
+
 @SingleRead
 def claims(tx: Tx, workflow_ids: Sequence[str]) -> dict[str, tuple[str | None, str]]:
     """The claim and status of each of these runs that exists."""

@@ -1,4 +1,4 @@
-"""Calls of `DBOS` that steer workflows: cancel, resume."""
+"""Calls of `DBOS` that steer workflows: cancel, resume, delete, delay, attributes, retention."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dbos.api.handles import AsyncHandle, SyncHandle, WorkflowHandle, WorkflowHa
 from dbos.api.slot import around
 from dbos.api.twins import awaitable, blocking, refuse_under_a_loop
 from dbos.engine.site import here
-from dbos.ops import management
+from dbos.ops import management, retention
 from dbos.runtime.drive import drive
 
 
@@ -20,6 +20,18 @@ class CommandCalls:
     cancel_workflow_async: Final = awaitable(management.cancel_workflow)
     cancel_workflows: Final = blocking(management.cancel_workflows)
     cancel_workflows_async: Final = awaitable(management.cancel_workflows)
+    delete_workflow: Final = blocking(management.delete_workflow)
+    delete_workflow_async: Final = awaitable(management.delete_workflow)
+    delete_workflows: Final = blocking(management.delete_workflows)
+    delete_workflows_async: Final = awaitable(management.delete_workflows)
+    set_workflow_delay: Final = blocking(management.set_workflow_delay)
+    set_workflow_delay_async: Final = awaitable(management.set_workflow_delay)
+    update_workflow_attributes: Final = blocking(management.update_workflow_attributes)
+    update_workflow_attributes_async: Final = awaitable(management.update_workflow_attributes)
+    garbage_collect: Final = blocking(retention.garbage_collect)
+    garbage_collect_async: Final = awaitable(retention.garbage_collect)
+    global_timeout: Final = blocking(retention.global_timeout)
+    global_timeout_async: Final = awaitable(retention.global_timeout)
 
     @staticmethod
     def resume_workflow(workflow_id: str, *, queue_name: str | None = None) -> WorkflowHandle[Any]:
