@@ -1,0 +1,1 @@
+"""Tests that compare the package with small models of its contract."""
