@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from dbos.error import (
     DBOSInvalidInputError,
     DBOSNonExistentWorkflowError,
 )
-from tests.behaviour.application import Application
+from tests.behaviour.application import Application, PowerCut
 from tests.behaviour.flavours import Flavour
 from tests.waiting.verbs import Verbs, start, until_recorded
 
@@ -125,10 +126,18 @@ def test_active_unknown_and_bad_rewinds_are_refused(
     assert DBOS.get_result("worker") == "on"
 
 
-def test_a_workflow_that_rewinds_another_one_records_it_once(
-    app: Application, api: Flavour, verbs: Verbs
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_workflow_that_dies_around_a_rewind_or_a_delete_has_done_it_once(
+    app: Application, api: Flavour, verbs: Verbs, moment: str
 ) -> None:
     runs: list[str] = []
+    is_first, dead = app.once(), threading.Event()
+
+    def die_at(here: str) -> None:
+        if here == moment and is_first():
+            app.kill()
+            dead.set()
+            raise PowerCut
 
     @api.workflow()
     async def worker() -> int:
@@ -136,12 +145,24 @@ def test_a_workflow_that_rewinds_another_one_records_it_once(
         return len(runs)
 
     @api.workflow()
-    async def rewinder() -> Any:
-        handle = await verbs.rewind_workflow("worker")
+    async def steering() -> Any:
+        die_at("before")
+        await verbs.delete_workflow("deleted")
+        handle = await verbs.rewind_workflow("rewound")
+        die_at("after")
         return await api.result(handle)
 
-    start(worker, "worker").get_result()
+    start(worker, "deleted").get_result()
+    start(worker, "rewound").get_result()
+    start(steering, "steering")
+    assert dead.wait(30)
+    app.launch()
 
-    assert start(rewinder, "rewinder").get_result() == 2
-    assert app.steps("rewinder") == [(1, "DBOS.rewindWorkflow"), (2, "DBOS.getResult")]
-    assert len(runs) == 2
+    assert DBOS.get_result("steering") == 3
+    assert app.steps("steering") == [
+        (1, "DBOS.deleteWorkflow"),
+        (2, "DBOS.rewindWorkflow"),
+        (3, "DBOS.getResult"),
+    ]
+    assert len(runs) == 3
+    assert app.count("workflow_status") == 2

@@ -1,4 +1,4 @@
-"""Workflows that steer others: fork, rewind, delete, cancel and resume; more of the corpus."""
+"""Workflows that steer others: fork, cancel and resume; more of the corpus."""
 
 from __future__ import annotations
 
@@ -30,35 +30,6 @@ def fork_from_a_workflow() -> int:
         reporting(1)
     with SetWorkflowID("forking"):
         return forking("reporting")
-
-
-@DBOS.workflow()
-def rewinding(target_id: str) -> int:
-    handle = DBOS.rewind_workflow(target_id, start_step=2)
-    return add(int(handle.get_result()), 1)
-
-
-@entry
-def rewind_from_a_workflow() -> int:
-    with SetWorkflowID("rewound"):
-        reporting(1)
-    with SetWorkflowID("rewinding"):
-        return rewinding("rewound")
-
-
-@DBOS.workflow()
-def deleting(target_id: str) -> int:
-    before = add(1, 1)
-    DBOS.delete_workflow(target_id, delete_children=True)
-    return add(before, 1)
-
-
-@entry
-def delete_from_a_workflow() -> int:
-    with SetWorkflowID("deleted"):
-        reporting(1)
-    with SetWorkflowID("deleting"):
-        return deleting("deleted")
 
 
 @DBOS.workflow()

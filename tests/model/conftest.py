@@ -4,5 +4,4 @@ from __future__ import annotations
 
 from tests.behaviour.conftest import app, shop
 
-
 __all__ = ["app", "shop"]

@@ -138,8 +138,11 @@ class Execution:
         return DBOSWorkflowConflictIDError(self.workflow_id)
 
 
-async def execute(rt: Runtime, run: Execution) -> Any:
-    """Run a claimed run's body and record its outcome, which the caller gets too."""
+async def execute(rt: Runtime, run: Execution, waiter: Execution | None = None) -> Any:
+    """Run a claimed run's body and record its outcome, which the caller gets too.
+
+    `waiter` is the run that calls it, if one does.
+    """
     __tracebackhide__ = True
     engine = rt.engine
     engine.enter(run)
@@ -157,7 +160,7 @@ async def execute(rt: Runtime, run: Execution) -> Any:
         engine.hub.publish((Topic("done", run.workflow_id), LEFT))
     if run.is_background:
         return None
-    return await await_outcome(rt, run.workflow_id, known=True)
+    return await await_outcome(rt, run.workflow_id, waiter=waiter, known=True)
 
 
 async def _body_outcome(rt: Runtime, run: Execution) -> Outcome | None:

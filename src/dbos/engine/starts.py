@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dbos.engine import admission
 from dbos.engine.admission import StartCall
 from dbos.engine.context import current_scope
-from dbos.engine.execution import Execution, execute, hand_back_claim
+from dbos.engine.execution import STOPPED, Execution, execute, hand_back_claim
 from dbos.engine.io import Call, Closed
 from dbos.engine.outcome import Failure, Outcome, Success
 from dbos.engine.registry import Registration
@@ -138,7 +138,19 @@ async def _call_child(rt: Runtime, start: StartCall, parent: Execution) -> Any:
     __tracebackhide__ = True
     workflow_id, mine = await _launch_child(rt, start, parent)
     awaited = Awaited(workflow_id, mine, runs_here=True)
-    return await recorded_result(rt, parent, start.step_id + 1, awaited)
+    try:
+        return await recorded_result(rt, parent, start.step_id + 1, awaited)
+    except STOPPED:
+        if mine is not None and not _has_begun(rt, mine):
+            # It is durable and ours, and it does not end with its parent.
+            mine.is_background = True
+            rt.engine.launcher.start(mine)
+        raise
+
+
+def _has_begun(rt: Runtime, run: Execution) -> bool:
+    is_entered = rt.engine.running.get(run.workflow_id) is run
+    return is_entered or run.is_over or run.stop is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +184,7 @@ async def recorded_result(rt: Runtime, parent: Execution, step_id: int, awaited:
 async def _result_of(rt: Runtime, awaited: Awaited, parent: Execution) -> Outcome:
     try:
         if awaited.mine is not None and awaited.runs_here:
-            return Success(await execute(rt, awaited.mine))
+            return Success(await execute(rt, awaited.mine, parent))
         return Success(
             await await_background(rt, awaited.workflow_id, awaited.mine, awaited.recheck_s, parent)
         )

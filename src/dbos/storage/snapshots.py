@@ -16,6 +16,8 @@ class RunState(NamedTuple):
     name: str | None
     output: str | None
     error: str | None
+    forked_from: str | None = None
+    """The run whose recorded operations it began with."""
 
 
 class StepState(NamedTuple):
@@ -45,7 +47,9 @@ class Snapshot:
     """Steps with more than one row."""
 
 
-RUNS = Statement("SELECT workflow_uuid, status, name, output, error FROM {workflow_status}")
+RUNS = Statement(
+    "SELECT workflow_uuid, status, name, output, error, forked_from FROM {workflow_status}"
+)
 
 STEPS = Statement(
     """

@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from dbos.lifecycle import TERMINAL
+from dbos.lifecycle import ERROR, SUCCESS, TERMINAL
 from dbos.storage.snapshots import Snapshot
 from dbos.testing.ledger import Ledger, StepKey
 from dbos.testing.report import Ending, Outcome
+
+FINAL = frozenset({SUCCESS, ERROR})
 
 Finding = tuple[str, str]
 """The rule that was broken, and how."""
@@ -107,12 +109,12 @@ def acknowledged_is_durable(ledger: Ledger, snapshot: Snapshot) -> Iterator[Find
 
 
 def written_is_kept(left: Snapshot, final: Snapshot) -> Iterator[Finding]:
-    """A recorded step never changes, and neither does an outcome."""
+    """A recorded step never changes, and neither does an outcome; a cancel may be resumed."""
     for key, step in left.steps.items():
         if final.steps.get(key) != step:
             yield "a record never changes", f"{_step(key)} ({step.name}) changed after the crash"
     for workflow_id, run in left.runs.items():
-        if run.status in TERMINAL and final.runs.get(workflow_id) != run:
+        if run.status in FINAL and final.runs.get(workflow_id) != run:
             yield "an outcome never changes", f"that of workflow {workflow_id} did"
 
 
@@ -123,22 +125,28 @@ def no_repeats(ledger: Ledger) -> Iterator[Finding]:
 
 
 def bodies_ran(baseline: Outcome, outcome: Outcome) -> Iterator[Finding]:
-    """Every recorded step has run at least once."""
+    """Every recorded step has run at least once; that of a fork perhaps in its source."""
     with_body = {
         baseline.snapshot.steps[key].name
         for key in baseline.bodies
         if key in baseline.snapshot.steps
     }
     for key, step in outcome.snapshot.steps.items():
-        if step.name in with_body and not outcome.bodies.get(key):
+        source_id = outcome.snapshot.runs[key[0]].forked_from
+        in_source = source_id is not None and outcome.bodies.get((source_id, key[1]))
+        if step.name in with_body and not outcome.bodies.get(key) and not in_source:
             yield "a recorded step has run", f"{_step(key)} ({step.name}) never did"
 
 
 def fenced(before: Snapshot, after: Snapshot) -> Iterator[Finding]:
-    """A process that was replaced writes nothing to the runs that were taken from it."""
+    """A process that was replaced writes nothing to the runs that were taken from it.
+
+    As any other process it may still ask for a cancel or a resume of them: those are no outcomes.
+    """
     rule = "a replaced process writes nothing"
     for workflow_id, run in before.runs.items():
-        if after.runs.get(workflow_id) != run:
+        now = after.runs.get(workflow_id)
+        if now is None or (now != run and now.status in FINAL):
             yield rule, f"it wrote an outcome of workflow {workflow_id}"
     for key in _changed(before, after):
         if key[0] in before.runs:
