@@ -143,7 +143,7 @@ def test_garbage_goes_by_completion_time_and_families_with_unfinished_members_st
     assert deleted[3:] == [1, [*family, "old-4", "parent"]]
     for options in ({"batch_size": 0}, {"rows_threshold": -1}, {"cutoff_epoch_timestamp_ms": -1}):
         with pytest.raises(DBOSInvalidInputError):
-            DBOS.garbage_collect(**options)  # type: ignore[arg-type]
+            DBOS.garbage_collect(**options)
 
 
 def test_the_global_timeout_cancels_active_workflows_by_their_age(
