@@ -111,10 +111,13 @@ def _forking(rt: Runtime, call: ForkCall) -> Forking:
 def _replacements(given: object) -> dict[str, str]:
     if given is None:
         return {}
-    if not isinstance(given, dict):
+    if not _is_dict(given):
         raise DBOSInvalidInputError("replacement_children must be a dict of old to new child ids")
-    pairs: dict[Any, Any] = given
-    return {validation.workflow_id(old): validation.workflow_id(new) for old, new in pairs.items()}
+    return {validation.workflow_id(old): validation.workflow_id(new) for old, new in given.items()}
+
+
+def _is_dict(value: object) -> TypeGuard[dict[object, object]]:
+    return isinstance(value, dict)
 
 
 def _made(forked: Forked, forking: Forking, call: ForkCall) -> str:
