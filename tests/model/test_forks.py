@@ -142,7 +142,7 @@ def test_a_fork_at_each_step_has_what_was_recorded_below_it_and_comes_to_the_sam
     numbers = iter(range(1_000_000))
 
     @settings(
-        max_examples=5,
+        max_examples=4,
         deadline=None,
         derandomize=True,
         suppress_health_check=[HealthCheck.function_scoped_fixture],
