@@ -1,10 +1,12 @@
 """Perdure: durable execution for Python. Import name and interface are those of DBOS Transact."""
 
 from dbos import error
+from dbos.api.classes import DBOSConfiguredInstance
 from dbos.api.dbos import DBOS
 from dbos.api.handles import WorkflowHandle, WorkflowHandleAsync
 from dbos.api.options import (
     DBOSContextEnsure,
+    DBOSContextSetAuth,
     SetWorkflowAttributes,
     SetWorkflowID,
     SetWorkflowTimeout,
@@ -33,7 +35,9 @@ from dbos.serialization import (
 __all__ = [
     "DBOS",
     "DBOSConfig",
+    "DBOSConfiguredInstance",
     "DBOSContextEnsure",
+    "DBOSContextSetAuth",
     "DBOSPortableJSONSerializer",
     "FailoverConfig",
     "JSONSerializer",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, ClassVar, Final, ParamSpec, TypeVar, overload
 
 from dbos.api import decorators, facade, lifetime, starting, waiting
+from dbos.api.calls.classes import ClassCalls
 from dbos.api.calls.commands import CommandCalls
 from dbos.api.facade import ClassProperty
 from dbos.api.handles import AsyncHandle, SyncHandle, WorkflowHandle, WorkflowHandleAsync
@@ -27,7 +28,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class DBOS(CommandCalls):
+class DBOS(ClassCalls, CommandCalls):
     """Durable workflows for this process.
 
     Construct it once with a configuration, decorate functions, then call `DBOS.launch()`. While an

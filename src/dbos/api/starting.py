@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from types import MethodType
 from typing import Any
 
 from dbos import validation
 from dbos.api.decorators import (
     refuse_async_only,
     refuse_async_predicate,
-    registration_of,
     step_policy,
 )
 from dbos.api.handles import AsyncHandle, SyncHandle
 from dbos.api.slot import around
 from dbos.api.twins import refuse_under_a_loop
+from dbos.engine import roles
 from dbos.engine.admission import StartCall
+from dbos.engine.context import Authentication, current_scope
 from dbos.engine.engine import Engine
 from dbos.engine.io import Call
+from dbos.engine.registry import registration_of
 from dbos.engine.starts import place_start, start_workflow
-from dbos.engine.steps import place_call, run_step
+from dbos.engine.steps import StepCall, StepPolicy, place_call, run_step
 from dbos.errors import DBOSEventLoopError, DBOSWorkflowFunctionNotFoundError
 from dbos.models import StepOptions
 from dbos.runtime.drive import drive
@@ -59,7 +63,13 @@ def _start_call(
             "not started",
             f"{name} is not registered: decorate it with @DBOS.workflow() before starting it",
         )
+    args = with_receiver(function, args)
     return place_start(target, Call(target.body, args, kwargs, target.is_async), step_ids=1)
+
+
+def with_receiver(function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The arguments of a call, with what a bound method is bound to in front."""
+    return (function.__self__, *args) if isinstance(function, MethodType) else args
 
 
 def run_function_as_step(
@@ -72,9 +82,9 @@ def run_function_as_step(
     __tracebackhide__ = True
     engine = around()
     refuse_under_a_loop("run_step")
-    name, call, policy = _step_call(options or {}, function, args, kwargs)
-    refuse_async_predicate(policy, name, call.is_async)
-    return drive(run_step(engine.blocking, place_call(name, call, policy)))
+    step = _step_call(options or {}, function, args, kwargs)
+    refuse_async_predicate(step.policy, step.name, step.call.is_async)
+    return drive(run_step(engine.blocking, step.place()))
 
 
 def run_function_as_step_async(
@@ -90,8 +100,20 @@ def run_function_as_step_async(
             "`run_step_async()` was called while no event loop is running: call it from a "
             "coroutine, or use `run_step()`."
         )
-    name, call, policy = _step_call(options or {}, function, args, kwargs)
-    return run_step(engine.aio, place_call(name, call, policy))
+    return run_step(engine.aio, _step_call(options or {}, function, args, kwargs).place())
+
+
+@dataclass(frozen=True, slots=True)
+class _FunctionAsStep:
+    """What `run_step` was asked for, before it takes its step id."""
+
+    name: str
+    call: Call
+    policy: StepPolicy
+    caller: Authentication
+
+    def place(self) -> StepCall:
+        return place_call(self.name, self.call, self.policy, self.caller)
 
 
 def _step_call(
@@ -99,7 +121,8 @@ def _step_call(
     function: Callable[..., Any],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
-) -> tuple[str, Call, Any]:
+) -> _FunctionAsStep:
+    caller = current_scope().authentication
     registration = registration_of(function)
     policy = step_policy(options)
     if registration is None:
@@ -111,7 +134,9 @@ def _step_call(
             registration.is_async,
             registration.name,
         )
+        args = with_receiver(function, args)
+        caller = roles.authorize(caller, roles.required_by(registration, args), default_name)
     refuse_async_only(policy, is_async)
     given = options.get("name")
     name = validation.step_name(default_name if given is None else given)
-    return name, Call(plain, args, kwargs, is_async), policy
+    return _FunctionAsStep(name, Call(plain, args, kwargs, is_async), policy, caller)
