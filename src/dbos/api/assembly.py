@@ -164,6 +164,10 @@ class LaunchedEngine:
             self.close(0)
             raise
 
+    def adopt_running_loop(self) -> None:
+        """Make the loop that runs in this thread the main loop."""
+        self._loops.adopt_running_loop()
+
     def close(self, wait_s: float) -> None:
         """Stop claiming, wait for background runs, give everything back."""
         if wait_s <= 0:

@@ -95,10 +95,10 @@ def required_roles(roles: list[str]) -> Callable[[F], F]:
         if registration is not None:
             registration.roles = required
             return function
+        member = cast("Any", function)
         if isinstance(function, staticmethod | classmethod):
-            inner: Callable[..., Any] = function.__func__
-            return cast("F", type(function)(guarded(inner, required)))
-        return cast("F", guarded(cast("Callable[..., Any]", function), required))
+            return cast("F", type(member)(guarded(member.__func__, required)))
+        return cast("F", guarded(member, required))
 
     return decorate
 

@@ -36,8 +36,10 @@ class DBOS(ClassCalls, CommandCalls):
 
     Args:
         config: see `DBOSConfig`; checked here, not at launch.
-        fastapi: an application to integrate with.
-        flask: an application to integrate with.
+        fastapi: an application to integrate with: `DBOS` is launched and destroyed with it, the
+            header dbos-idempotency-key is the id of the first workflow that a handler calls, and
+            a `DBOSException` is answered as JSON. Not started yet.
+        flask: an application to integrate with: the same header; launch and destroy yourself.
         conductor_url: accepted, without effect.
         conductor_key: accepted, without effect.
 
@@ -54,7 +56,9 @@ class DBOS(ClassCalls, CommandCalls):
         conductor_url: str | None = None,
         conductor_key: str | None = None,
     ) -> DBOS:
-        facade_instance = lifetime.create(config, lambda: super(DBOS, cls).__new__(cls))
+        facade_instance = lifetime.create(
+            config, lambda: super(DBOS, cls).__new__(cls), {"fastapi": fastapi, "flask": flask}
+        )
         assert isinstance(facade_instance, DBOS)
         return facade_instance
 

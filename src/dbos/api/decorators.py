@@ -128,11 +128,10 @@ def step(
     Args:
         name: recorded name; default: the function's qualified name.
         retries_allowed: attempt up to `max_attempts` times in all.
-        interval_seconds: wait after the first failed attempt, multiplied by `backoff_rate` after
-        each
-            further one, at most 3600 s.
-        should_retry: asked after each failure; False gives up with that error. Async for async
-        steps. preemptible: async steps only: stop the step when its workflow is cancelled.
+        interval_seconds: wait after the first failed attempt, at most 3600 s.
+        backoff_rate: by this the wait is multiplied after each further one.
+        should_retry: asked after each failure; False gives up. Async for async steps only.
+        preemptible: async steps only: stop the step when its workflow is cancelled.
         timeout_seconds: async steps only: limit of one attempt.
 
     Raises:

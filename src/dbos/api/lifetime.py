@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
+from collections.abc import Callable, Mapping
 
 from dbos.api.assembly import Instance, LaunchedEngine
 from dbos.api.slot import SLOT
@@ -12,14 +13,24 @@ from dbos.storage.open import reset
 from dbos.telemetry import log
 
 
-def create(config: DBOSConfig, make_facade: Callable[[], object]) -> object:
-    """Check a configuration and make it the process's instance, unless there is one; its facade."""
+def create(
+    config: DBOSConfig,
+    make_facade: Callable[[], object],
+    frameworks: Mapping[str, object | None],
+) -> object:
+    """Check a configuration and make it the process's instance, unless there is one; its facade.
+
+    `frameworks` are the web applications to integrate with, by the names of their frameworks.
+    """
     if SLOT.instance is not None:
         return SLOT.instance.facade
     settings = settings_from(config)
     telemetry = settings.telemetry
     log.set_up(telemetry.log_level, telemetry.console_log_level, telemetry.otlp_log_level)
     log.keys_ignored(settings.ignored_keys)
+    for framework, app in frameworks.items():
+        if app is not None:
+            integrate(framework, app)
     SLOT.instance = Instance(settings, make_facade())
     return SLOT.instance.facade
 
@@ -53,6 +64,20 @@ def launch() -> None:
         raise
     instance.engine = engine
     log.launched()
+
+
+def serve_on_running_loop() -> None:
+    """Launch unless launched, and make the loop that runs here the main loop."""
+    instance = SLOT.instance
+    if instance is None or instance.engine is None:
+        launch()
+    else:
+        instance.engine.adopt_running_loop()
+
+
+def integrate(framework: str, app: object) -> None:
+    """Put our middleware into a web application. Only here is its framework imported."""
+    importlib.import_module(f"dbos.integrations.{framework}").integrate(app)
 
 
 def destroy(*, destroy_registry: bool = False, workflow_completion_timeout_sec: int = 0) -> None:

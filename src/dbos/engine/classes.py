@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from dbos import validation
 from dbos.errors import DBOSException
@@ -153,7 +153,7 @@ def called_class(target: Registration, args: Sequence[Any]) -> type | None:
     if not target.is_in_class or not args:
         return None
     subject = args[0]
-    kind: type = type(subject)
+    kind: type[Any] = type(subject)
     if method_kind(kind, target) == "instance":
         return kind
     if isinstance(subject, type) and method_kind(subject, target) == "class":
@@ -174,7 +174,8 @@ def method_kind(kind: type, target: Registration) -> MethodKind | None:
 
 def registration_in(member: object) -> Registration | None:
     """The registration of what a class holds: a function, or a class or static method of one."""
-    inner: Any = member.__func__ if isinstance(member, staticmethod | classmethod) else member
+    is_wrapped = isinstance(member, staticmethod | classmethod)
+    inner: Any = cast("Any", member).__func__ if is_wrapped else member
     found: Registration | None = getattr(inner, "__dict__", {}).get(REGISTRATION)
     return found
 

@@ -16,6 +16,7 @@ from dbos.engine.context import (
     StepScope,
     current_scope,
     entered,
+    on_behalf_of,
 )
 from dbos.engine.io import Call, Closed, Preempted, TimeLimit
 from dbos.engine.outcome import Failure, Outcome, Success
@@ -92,7 +93,11 @@ async def run_step(rt: Runtime, step: StepCall) -> Any:
     __tracebackhide__ = True
     run = step.run
     if run is None:
-        return await rt.io.call(step.call)
+        scope = current_scope()
+        if step.authentication is scope.authentication:
+            return await rt.io.call(step.call)
+        with entered(on_behalf_of(scope, step.authentication)):
+            return await rt.io.call(step.call)
     if not run.is_free_to_go:
         await run.ensure_alive(rt)
     recorded = recorded_step(run, step.step_id, step.name)
