@@ -4,6 +4,7 @@ from dbos import error
 from dbos.api.classes import DBOSConfiguredInstance
 from dbos.api.dbos import DBOS
 from dbos.api.handles import WorkflowHandle, WorkflowHandleAsync
+from dbos.api.migration import run_dbos_database_migrations
 from dbos.api.options import (
     DBOSContextEnsure,
     DBOSContextSetAuth,
@@ -14,6 +15,7 @@ from dbos.api.options import (
 from dbos.config import DBOSConfig, FailoverConfig
 from dbos.errors import PortableWorkflowError
 from dbos.models import (
+    DuplicationPolicy,
     SendMessage,
     StepInfo,
     StepOptions,
@@ -39,6 +41,7 @@ __all__ = [
     "DBOSContextEnsure",
     "DBOSContextSetAuth",
     "DBOSPortableJSONSerializer",
+    "DuplicationPolicy",
     "FailoverConfig",
     "JSONSerializer",
     "PickleSerializer",
@@ -60,4 +63,5 @@ __all__ = [
     "error",
     "make_pydantic_args_validator",
     "pydantic_args_validator",
+    "run_dbos_database_migrations",
 ]

@@ -123,10 +123,12 @@ def test_the_key_is_for_the_first_workflow_of_a_handler(
         assert DBOS.authenticated_user is None
         return [work(), work()]
 
+    @DBOS.workflow()
+    async def work_async() -> None: ...
+
     @web.post("/started")
     async def started() -> str:
-        handle = await DBOS.start_workflow_async(work)
-        return handle.workflow_id
+        return (await DBOS.start_workflow_async(work_async)).workflow_id
 
     with TestClient(web) as client:
         first, second = client.post("/two", headers={KEY: "k"}).json()

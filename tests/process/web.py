@@ -37,7 +37,7 @@ def hanging_step(**options: Any) -> Callable[[Callable[..., Any]], Callable[...,
 
 
 class HangingDBOS(DBOS):
-    step = staticmethod(hanging_step)  # type: ignore[misc, assignment]
+    step = staticmethod(hanging_step)  # type: ignore[misc]
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, ClassVar, Final, ParamSpec, TypeVar, overload
 
-from dbos.api import decorators, facade, lifetime, starting, waiting
+from dbos.api import decorators, facade, lifetime, migration, starting, waiting
 from dbos.api.calls.classes import ClassCalls
 from dbos.api.calls.commands import CommandCalls
 from dbos.api.facade import ClassProperty
@@ -67,6 +67,7 @@ class DBOS(ClassCalls, CommandCalls):
 
     launch: Final = staticmethod(lifetime.launch)
     destroy: Final = staticmethod(lifetime.destroy)
+    migrate: Final = staticmethod(migration.migrate)
     reset_system_database: Final = staticmethod(lifetime.reset_system_database)
 
     application_version: ClassProperty[str] = ClassProperty(lifetime.application_version)

@@ -152,8 +152,8 @@ def called_class(target: Registration, args: Sequence[Any]) -> type | None:
     """The class whose method is called with these arguments; None if it is no method of one."""
     if not target.is_in_class or not args:
         return None
-    subject = args[0]
-    kind: type[Any] = type(subject)
+    subject: object = args[0]
+    kind: type = type(subject)
     if method_kind(kind, target) == "instance":
         return kind
     if isinstance(subject, type) and method_kind(subject, target) == "class":

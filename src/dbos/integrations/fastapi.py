@@ -18,7 +18,8 @@ def integrate(app: FastAPI) -> None:
     Raises:
         DBOSException: it has started.
     """
-    if any(middleware.cls is _Middleware for middleware in app.user_middleware):
+    present: list[object] = [middleware.cls for middleware in app.user_middleware]
+    if _Middleware in present:
         return
     if app.middleware_stack is not None:
         raise DBOSException(
