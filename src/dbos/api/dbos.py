@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, ClassVar, Final, ParamSpec, TypeVar, overload
+from collections.abc import Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Final, ParamSpec, TypeVar, cast, overload
 
 from dbos.api import decorators, facade, lifetime, migration, starting, waiting
 from dbos.api.calls.classes import ClassCalls
@@ -56,6 +56,10 @@ class DBOS(ClassCalls, CommandCalls):
         conductor_url: str | None = None,
         conductor_key: str | None = None,
     ) -> DBOS:
+        if isinstance(config, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+            conductor = {"conductor_url": conductor_url, "conductor_key": conductor_key}
+            given = {key: value for key, value in conductor.items() if value is not None}
+            config = cast("DBOSConfig", {**config, **given})
         facade_instance = lifetime.create(
             config, lambda: super(DBOS, cls).__new__(cls), {"fastapi": fastapi, "flask": flask}
         )
@@ -67,6 +71,7 @@ class DBOS(ClassCalls, CommandCalls):
 
     launch: Final = staticmethod(lifetime.launch)
     destroy: Final = staticmethod(lifetime.destroy)
+    alert_handler: Final = staticmethod(lifetime.alert_handler)
     migrate: Final = staticmethod(migration.migrate)
     reset_system_database: Final = staticmethod(lifetime.reset_system_database)
 

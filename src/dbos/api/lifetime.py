@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from dbos.api.assembly import Instance, LaunchedEngine
 from dbos.api.slot import SLOT
 from dbos.config import DBOSConfig, Environment, parse_database_url, settings_from
-from dbos.errors import DBOSUsageError
+from dbos.errors import DBOSException, DBOSUsageError
 from dbos.storage.open import reset
 from dbos.telemetry import log
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def create(
@@ -78,6 +81,22 @@ def serve_on_running_loop() -> None:
 def integrate(framework: str, app: object) -> None:
     """Put our middleware into a web application. Only here is its framework imported."""
     importlib.import_module(f"dbos.integrations.{framework}").integrate(app)
+
+
+def alert_handler(handler: F) -> F:
+    """Declare `handler(name, message, metadata)`, once and before launch. Nothing calls it yet.
+
+    Raises:
+        DBOSException: a handler is "already defined", or `DBOS` is launched.
+    """
+    if SLOT.registry.alert_handler is not None:
+        raise DBOSException("An alert handler is already defined: declare one for the process.")
+    if SLOT.instance is not None and SLOT.instance.engine is not None:
+        raise DBOSException(
+            "The alert handler was declared after DBOS.launch(): declare it before the launch."
+        )
+    SLOT.registry.alert_handler = handler
+    return handler
 
 
 def destroy(*, destroy_registry: bool = False, workflow_completion_timeout_sec: int = 0) -> None:

@@ -64,6 +64,7 @@ class Registry:
     """Decorated functions. It belongs to the process and outlives engines."""
 
     classes: Classes = field(default_factory=Classes)
+    alert_handler: Callable[..., Any] | None = None
 
     _by_name: dict[str, Registration] = field(default_factory=dict[str, Registration])
     _hashes: dict[Callable[..., Any], str | None] = field(
@@ -106,6 +107,7 @@ class Registry:
     def clear(self) -> None:
         self._by_name.clear()
         self.classes.clear()
+        self.alert_handler = None
         self._hashes.clear()
 
     def code_hash(self, registration: Registration) -> str | None:
