@@ -21,9 +21,14 @@ settings.load_profile("ci" if os.environ.get("CI") else "local")
 @pytest.fixture(autouse=True)
 def registrations_made_on_import() -> Iterator[None]:
     """Keep what modules decorated, in whatever order the tests run: some tests forget it all."""
-    made = list(SLOT.registry.all())
+    made, classes = list(SLOT.registry.all()), SLOT.registry.classes
+    kinds, instances = classes.all(), classes.all_instances()
     yield
     SLOT.registry.clear()
+    for kind, name in kinds:
+        classes.add(kind, name)
+    for instance in instances:
+        classes.add_instance(instance)
     for registration in made:
         SLOT.registry.add(registration)
 

@@ -1,10 +1,13 @@
 """Perdure: durable execution for Python. Import name and interface are those of DBOS Transact."""
 
 from dbos import error
+from dbos.api.classes import DBOSConfiguredInstance
 from dbos.api.dbos import DBOS
 from dbos.api.handles import WorkflowHandle, WorkflowHandleAsync
+from dbos.api.migration import run_dbos_database_migrations
 from dbos.api.options import (
     DBOSContextEnsure,
+    DBOSContextSetAuth,
     SetWorkflowAttributes,
     SetWorkflowID,
     SetWorkflowTimeout,
@@ -13,6 +16,7 @@ from dbos.api.reservations import StepReservation
 from dbos.config import DBOSConfig, FailoverConfig
 from dbos.errors import PortableWorkflowError
 from dbos.models import (
+    DuplicationPolicy,
     SendMessage,
     StepInfo,
     StepOptions,
@@ -34,8 +38,11 @@ from dbos.serialization import (
 __all__ = [
     "DBOS",
     "DBOSConfig",
+    "DBOSConfiguredInstance",
     "DBOSContextEnsure",
+    "DBOSContextSetAuth",
     "DBOSPortableJSONSerializer",
+    "DuplicationPolicy",
     "FailoverConfig",
     "JSONSerializer",
     "PickleSerializer",
@@ -58,4 +65,5 @@ __all__ = [
     "error",
     "make_pydantic_args_validator",
     "pydantic_args_validator",
+    "run_dbos_database_migrations",
 ]

@@ -65,6 +65,14 @@ def optional_identifier(value: object, name: str) -> str | None:
     return None if value is None else identifier(value, name)
 
 
+def config_name(value: object) -> str:
+    """The name of a configured instance: any text that every database can store."""
+    text = str(value)
+    for start in range(0, len(text), ALWAYS_FITTING_CHARACTERS):
+        label(text[start : start + ALWAYS_FITTING_CHARACTERS], "config_name")
+    return text
+
+
 def label(value: object, name: str) -> str:
     """Text that may be empty, such as a user or a role."""
     if not isinstance(value, str):

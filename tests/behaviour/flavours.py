@@ -58,7 +58,7 @@ class Blocking:
             async def call(*args: Any, **kwargs: Any) -> Any:
                 return registered(*args, **kwargs)
 
-            call.__dict__["registered"] = registered
+            call.__dict__.update(registered.__dict__, registered=registered)
             return call
 
         return decorate

@@ -300,3 +300,24 @@ class TestGuard:
             assert await DBOS.get_result_async("other") == 1
 
         asyncio.run(scenario())
+
+
+def test_an_alert_handler_is_declared_once_and_before_launch(shop: Application) -> None:
+    def handler(name: str, message: str, metadata: dict[str, str]) -> None: ...
+
+    shop.launch()
+    with pytest.raises(DBOSException, match="declare it before the launch"):
+        DBOS.alert_handler(handler)
+    DBOS.destroy()
+
+    assert DBOS.alert_handler(handler) is handler
+    with pytest.raises(DBOSException, match="already defined"):
+        DBOS.alert_handler(handler)
+
+
+def test_conductor_arguments_are_ignored_with_one_line(
+    shop: Application, log: pytest.LogCaptureFixture
+) -> None:
+    DBOS(config=shop.config(), conductor_url="wss://example", conductor_key="key")
+
+    assert "Ignoring conductor_key, conductor_url" in log.text

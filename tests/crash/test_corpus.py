@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from dbos.testing import explore_crashes
-from tests.crash.steering import CORPUS
+from tests.crash.whole import CORPUS
 from tests.support.postgres import PostgresAddress
 
 SMALLEST_EXPLORATION = 150

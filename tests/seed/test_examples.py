@@ -149,3 +149,11 @@ def test_testing(tmp_path: Path) -> None:
         assert ran.returncode == 0, ran.stdout
         assert "1 passed" in ran.stdout
     assert (tmp_path / "test_app.sqlite").exists()
+
+
+def test_class_based_workflows(database: str, site: Site) -> None:
+    DBOS(config={"name": "my-app", "system_database_url": database})
+
+    program = run_example("class_based_workflows", DBOS=DBOS, requests=requests_for(site))
+
+    assert program["result"] == {"transformed": {"status": "ok", "path": "/data"}}

@@ -165,6 +165,10 @@ class LaunchedEngine:
             self.close(0)
             raise
 
+    def adopt_running_loop(self) -> None:
+        """Make the loop that runs in this thread the main loop."""
+        self._loops.adopt_running_loop()
+
     def close(self, wait_s: float) -> None:
         """Stop claiming, wait for background runs, give everything back."""
         if wait_s <= 0:
@@ -273,13 +277,9 @@ class LaunchedEngine:
         )
 
     def _capabilities(self) -> str:
-        functions = [
-            [registration.run_name, None, self._registry.code_hash(registration)]
-            for registration in self._registry.all()
-        ]
         capabilities: dict[str, Any] = {
-            "functions": functions,
-            "instances": [],
+            "functions": self._registry.runnable(),
+            "instances": self._registry.instances(),
             "queues": list(self._dispatcher.queues),
             "formats": sorted(self.engine.codec.readable),
         }
@@ -301,9 +301,10 @@ class LaunchedEngine:
             by_source=settings.version_policy == "compatible",
             formats=sorted(self.engine.codec.readable),
             functions=[
-                Runnable(registration.run_name, self._registry.code_hash(registration))
-                for registration in self._registry.all()
+                Runnable(name, code_hash, class_name)
+                for name, class_name, code_hash in self._registry.runnable()
             ],
+            instances=self._registry.instances(),
         )
         limit = batch if free is None else min(batch, free)
         return ClaimRequest(claimant, queue, new_token(), limit, self.engine.codec.unnamed)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, ClassVar, Final, ParamSpec, TypeVar, overload
+from collections.abc import Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Final, ParamSpec, TypeVar, cast, overload
 
-from dbos.api import decorators, facade, lifetime, starting, waiting
+from dbos.api import decorators, facade, lifetime, migration, starting, waiting
+from dbos.api.calls.classes import ClassCalls
 from dbos.api.calls.commands import CommandCalls
 from dbos.api.calls.forks import ForkCalls
 from dbos.api.calls.patches import PatchCalls
@@ -29,7 +30,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class DBOS(CommandCalls, ForkCalls, PatchCalls):
+class DBOS(ClassCalls, CommandCalls, ForkCalls, PatchCalls):
     """Durable workflows for this process.
 
     Construct it once with a configuration, decorate functions, then call `DBOS.launch()`. While an
@@ -37,8 +38,10 @@ class DBOS(CommandCalls, ForkCalls, PatchCalls):
 
     Args:
         config: see `DBOSConfig`; checked here, not at launch.
-        fastapi: an application to integrate with.
-        flask: an application to integrate with.
+        fastapi: an application to integrate with: `DBOS` is launched and destroyed with it, the
+            header dbos-idempotency-key is the id of the first workflow that a handler calls, and
+            a `DBOSException` is answered as JSON. Not started yet.
+        flask: an application to integrate with: the same header; launch and destroy yourself.
         conductor_url: accepted, without effect.
         conductor_key: accepted, without effect.
 
@@ -55,7 +58,13 @@ class DBOS(CommandCalls, ForkCalls, PatchCalls):
         conductor_url: str | None = None,
         conductor_key: str | None = None,
     ) -> DBOS:
-        facade_instance = lifetime.create(config, lambda: super(DBOS, cls).__new__(cls))
+        if isinstance(config, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+            conductor = {"conductor_url": conductor_url, "conductor_key": conductor_key}
+            given = {key: value for key, value in conductor.items() if value is not None}
+            config = cast("DBOSConfig", {**config, **given})
+        facade_instance = lifetime.create(
+            config, lambda: super(DBOS, cls).__new__(cls), {"fastapi": fastapi, "flask": flask}
+        )
         assert isinstance(facade_instance, DBOS)
         return facade_instance
 
@@ -64,6 +73,8 @@ class DBOS(CommandCalls, ForkCalls, PatchCalls):
 
     launch: Final = staticmethod(lifetime.launch)
     destroy: Final = staticmethod(lifetime.destroy)
+    alert_handler: Final = staticmethod(lifetime.alert_handler)
+    migrate: Final = staticmethod(migration.migrate)
     reset_system_database: Final = staticmethod(lifetime.reset_system_database)
 
     application_version: ClassProperty[str] = ClassProperty(lifetime.application_version)

@@ -9,7 +9,10 @@ from types import CodeType, MethodType
 from typing import Any, ParamSpec, TypeVar, cast
 
 from dbos import validation
+from dbos.api.protection import called_as, unguarded
 from dbos.api.slot import SLOT, around
+from dbos.engine import roles
+from dbos.engine.classes import REGISTRATION
 from dbos.engine.context import current_scope
 from dbos.engine.engine import Engine
 from dbos.engine.io import Call
@@ -27,8 +30,6 @@ R = TypeVar("R")
 ArgumentsValidator = Callable[
     [tuple[Any, ...], dict[str, Any]], tuple[tuple[Any, ...], dict[str, Any]]
 ]
-
-REGISTRATION = "__dbos_registration__"
 
 
 class AsyncFunction:
@@ -92,8 +93,12 @@ def workflow(
         def run(*args: Any, **kwargs: Any) -> Any:
             __tracebackhide__ = True
             engine = _engine_around(registration.name)
+            required = roles.required_by(registration, args)
+            roles.authorize(current_scope().authentication, required, registration.name)
             start = place_start(
-                registration, Call(function, args, kwargs, registration.is_async), step_ids=2
+                registration,
+                Call(registration.function, args, kwargs, registration.is_async),
+                step_ids=2,
             )
             if registration.is_async:
                 return call_workflow(engine.aio, start)
@@ -123,11 +128,10 @@ def step(
     Args:
         name: recorded name; default: the function's qualified name.
         retries_allowed: attempt up to `max_attempts` times in all.
-        interval_seconds: wait after the first failed attempt, multiplied by `backoff_rate` after
-        each
-            further one, at most 3600 s.
-        should_retry: asked after each failure; False gives up with that error. Async for async
-        steps. preemptible: async steps only: stop the step when its workflow is cancelled.
+        interval_seconds: wait after the first failed attempt, at most 3600 s.
+        backoff_rate: by this the wait is multiplied after each further one.
+        should_retry: asked after each failure; False gives up. Async for async steps only.
+        preemptible: async steps only: stop the step when its workflow is cancelled.
         timeout_seconds: async steps only: limit of one attempt.
 
     Raises:
@@ -154,13 +158,19 @@ def step(
 
         def run(*args: Any, **kwargs: Any) -> Any:
             __tracebackhide__ = True
-            run = current_scope().workflow
+            scope = current_scope()
+            caller, run = scope.authentication, scope.workflow
+            if required := roles.required_by(registration, args):
+                caller = roles.authorize(caller, required, registration.name)
             if run is None:
-                return function(*args, **kwargs)
+                return called_as(caller, registration, args, kwargs)
             if is_odd:
                 refuse_async_predicate(policy, registration.name, registration.is_async)
             call = place_call(
-                registration.name, Call(function, args, kwargs, registration.is_async), policy
+                registration.name,
+                Call(registration.function, args, kwargs, registration.is_async),
+                policy,
+                caller,
             )
             if registration.is_async:
                 return run_step(run.engine.aio, call)
@@ -209,21 +219,17 @@ def refuse_async_predicate(policy: StepPolicy, name: str, is_async: bool) -> Non
         )
 
 
-def registration_of(function: Callable[..., Any]) -> Registration | None:
-    """What a decorated function, or a bound method of one, is registered as."""
-    found: Registration | None = getattr(function, REGISTRATION, None)
-    return found
-
-
 def _register(
     function: Callable[..., Any], kind: Kind, name: str | None, **options: Any
 ) -> Registration:
+    function, required = unguarded(function)
     registered_name = function.__qualname__ if name is None else validation.identifier(name, "name")
     if kind != "workflow":
         validation.step_name(registered_name)
     registration = Registration(
         registered_name, kind, function, inspect.iscoroutinefunction(function), **options
     )
+    registration.roles = required
     SLOT.registry.add(registration)
     return registration
 

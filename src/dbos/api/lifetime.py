@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from dbos.api.assembly import Instance, LaunchedEngine
 from dbos.api.slot import SLOT
 from dbos.config import DBOSConfig, Environment, parse_database_url, settings_from
-from dbos.errors import DBOSUsageError
+from dbos.errors import DBOSException, DBOSUsageError
 from dbos.storage.open import reset
 from dbos.telemetry import log
 
+F = TypeVar("F", bound=Callable[..., Any])
 
-def create(config: DBOSConfig, make_facade: Callable[[], object]) -> object:
-    """Check a configuration and make it the process's instance, unless there is one; its facade."""
+
+def create(
+    config: DBOSConfig,
+    make_facade: Callable[[], object],
+    frameworks: Mapping[str, object | None],
+) -> object:
+    """Check a configuration and make it the process's instance, unless there is one; its facade.
+
+    `frameworks` are the web applications to integrate with, by the names of their frameworks.
+    """
     if SLOT.instance is not None:
         return SLOT.instance.facade
     settings = settings_from(config)
     telemetry = settings.telemetry
     log.set_up(telemetry.log_level, telemetry.console_log_level, telemetry.otlp_log_level)
     log.keys_ignored(settings.ignored_keys)
+    for framework, app in frameworks.items():
+        if app is not None:
+            integrate(framework, app)
     SLOT.instance = Instance(settings, make_facade())
     return SLOT.instance.facade
 
@@ -53,6 +67,36 @@ def launch() -> None:
         raise
     instance.engine = engine
     log.launched()
+
+
+def serve_on_running_loop() -> None:
+    """Launch unless launched, and make the loop that runs here the main loop."""
+    instance = SLOT.instance
+    if instance is None or instance.engine is None:
+        launch()
+    else:
+        instance.engine.adopt_running_loop()
+
+
+def integrate(framework: str, app: object) -> None:
+    """Put our middleware into a web application. Only here is its framework imported."""
+    importlib.import_module(f"dbos.integrations.{framework}").integrate(app)
+
+
+def alert_handler(handler: F) -> F:
+    """Declare `handler(name, message, metadata)`, once and before launch. Nothing calls it yet.
+
+    Raises:
+        DBOSException: a handler is "already defined", or `DBOS` is launched.
+    """
+    if SLOT.registry.alert_handler is not None:
+        raise DBOSException("An alert handler is already defined: declare one for the process.")
+    if SLOT.instance is not None and SLOT.instance.engine is not None:
+        raise DBOSException(
+            "The alert handler was declared after DBOS.launch(): declare it before the launch."
+        )
+    SLOT.registry.alert_handler = handler
+    return handler
 
 
 def destroy(*, destroy_registry: bool = False, workflow_completion_timeout_sec: int = 0) -> None:

@@ -6,7 +6,16 @@ from types import TracebackType
 from typing import Any
 
 from dbos import validation
-from dbos.engine.context import ArmedId, Timeout, current_scope, entered, with_options
+from dbos.engine.context import (
+    ArmedId,
+    Authentication,
+    Scope,
+    Timeout,
+    current_scope,
+    entered,
+    on_behalf_of,
+    with_options,
+)
 from dbos.models import WorkflowIDReusePolicy
 
 
@@ -16,8 +25,11 @@ class _OptionBlock:
     def _changes(self) -> dict[str, Any]:
         raise NotImplementedError
 
+    def _within(self, scope: Scope) -> Scope:
+        return with_options(scope, **self._changes())
+
     def __enter__(self) -> None:
-        self._entered = entered(with_options(current_scope(), **self._changes()))
+        self._entered = entered(self._within(current_scope()))
         self._entered.__enter__()
 
     def __exit__(
@@ -105,3 +117,29 @@ class DBOSContextEnsure(_OptionBlock):
 
     def _changes(self) -> dict[str, Any]:
         return {}
+
+
+class DBOSContextSetAuth(_OptionBlock):
+    """Make the calls of the block for a user: their workflows record and inherit it.
+
+    Args:
+        user: the user's name, or None.
+        roles: what the user may act as; None: nothing is known of it.
+
+    Raises:
+        DBOSInvalidInputError: the user is no str, or the roles are no list of str.
+    """
+
+    def __init__(self, user: str | None, roles: list[str] | None) -> None:
+        self._authentication = authentication(user, roles)
+
+    def _within(self, scope: Scope) -> Scope:
+        return on_behalf_of(scope, self._authentication)
+
+
+def authentication(user: str | None, roles: list[str] | None) -> Authentication:
+    """A checked user, who has not assumed a role yet."""
+    known = validation.roles(roles, "roles")
+    return Authentication(
+        validation.optional_label(user, "user"), None if known is None else tuple(known)
+    )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar, overload
 
 from dbos.api.slot import around
-from dbos.api.starting import prepared_step
+from dbos.api.starting import FunctionAsStep, prepared_step
 from dbos.api.twins import refuse_under_a_loop
 from dbos.engine.context import current_scope
 from dbos.engine.execution import Execution
@@ -95,7 +95,7 @@ class StepReservation:
         step = prepared_step(dbos_step_options, func, args, kwargs, blocking=False)
         return run_step(engine.aio, self._place(step))
 
-    def _place(self, step: StepCall) -> StepCall:
+    def _place(self, step: FunctionAsStep) -> StepCall:
         """The step at the reserved id, which is used up by it."""
         if current_scope().workflow is not self._run:
             raise DBOSUsageError(
@@ -108,7 +108,7 @@ class StepReservation:
                 "each step to run."
             )
         self._is_used = True
-        return StepCall(step.name, step.call, step.policy, self._run, self._step_id)
+        return step.place_at(self._run, self._step_id)
 
 
 def reserve_step() -> StepReservation:

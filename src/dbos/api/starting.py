@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from types import MethodType
 from typing import Any
 
 from dbos import validation
 from dbos.api.decorators import (
     refuse_async_only,
     refuse_async_predicate,
-    registration_of,
     step_policy,
 )
 from dbos.api.handles import AsyncHandle, SyncHandle
 from dbos.api.slot import around
 from dbos.api.twins import refuse_under_a_loop
+from dbos.engine import roles
 from dbos.engine.admission import StartCall
+from dbos.engine.context import Authentication, current_scope
 from dbos.engine.engine import Engine
+from dbos.engine.execution import Execution
 from dbos.engine.io import Call
+from dbos.engine.registry import registration_of
 from dbos.engine.starts import place_start, start_workflow
-from dbos.engine.steps import StepCall, place_call, run_step
+from dbos.engine.steps import StepCall, StepPolicy, place_call, run_step
 from dbos.errors import DBOSEventLoopError, DBOSWorkflowFunctionNotFoundError
 from dbos.models import StepOptions
 from dbos.runtime.drive import drive
@@ -59,7 +64,13 @@ def _start_call(
             "not started",
             f"{name} is not registered: decorate it with @DBOS.workflow() before starting it",
         )
+    args = with_receiver(function, args)
     return place_start(target, Call(target.body, args, kwargs, target.is_async), step_ids=1)
+
+
+def with_receiver(function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The arguments of a call, with what a bound method is bound to in front."""
+    return (function.__self__, *args) if isinstance(function, MethodType) else args
 
 
 def run_function_as_step(
@@ -72,9 +83,8 @@ def run_function_as_step(
     __tracebackhide__ = True
     engine = around()
     refuse_under_a_loop("run_step")
-    name, call, policy = _step_call(options or {}, function, args, kwargs)
-    refuse_async_predicate(policy, name, call.is_async)
-    return drive(run_step(engine.blocking, place_call(name, call, policy)))
+    step = prepared_step(options, function, args, kwargs, blocking=True)
+    return drive(run_step(engine.blocking, step.place()))
 
 
 def run_function_as_step_async(
@@ -90,8 +100,23 @@ def run_function_as_step_async(
             "`run_step_async()` was called while no event loop is running: call it from a "
             "coroutine, or use `run_step()`."
         )
-    name, call, policy = _step_call(options or {}, function, args, kwargs)
-    return run_step(engine.aio, place_call(name, call, policy))
+    return run_step(engine.aio, _step_call(options or {}, function, args, kwargs).place())
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionAsStep:
+    """What `run_step` was asked for, before it takes its step id."""
+
+    name: str
+    call: Call
+    policy: StepPolicy
+    caller: Authentication
+
+    def place(self) -> StepCall:
+        return place_call(self.name, self.call, self.policy, self.caller)
+
+    def place_at(self, run: Execution, step_id: int) -> StepCall:
+        return StepCall(self.name, self.call, self.policy, run, step_id, self.caller)
 
 
 def prepared_step(
@@ -101,12 +126,12 @@ def prepared_step(
     kwargs: dict[str, Any],
     *,
     blocking: bool,
-) -> StepCall:
+) -> FunctionAsStep:
     """A function as a step that has no place yet."""
-    name, call, policy = _step_call(options or {}, function, args, kwargs)
+    step = _step_call(options or {}, function, args, kwargs)
     if blocking:
-        refuse_async_predicate(policy, name, call.is_async)
-    return StepCall(name, call, policy, None, 0)
+        refuse_async_predicate(step.policy, step.name, step.call.is_async)
+    return step
 
 
 def _step_call(
@@ -114,7 +139,8 @@ def _step_call(
     function: Callable[..., Any],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
-) -> tuple[str, Call, Any]:
+) -> FunctionAsStep:
+    caller = current_scope().authentication
     registration = registration_of(function)
     policy = step_policy(options)
     if registration is None:
@@ -126,7 +152,9 @@ def _step_call(
             registration.is_async,
             registration.name,
         )
+        args = with_receiver(function, args)
+        caller = roles.authorize(caller, roles.required_by(registration, args), default_name)
     refuse_async_only(policy, is_async)
     given = options.get("name")
     name = validation.step_name(default_name if given is None else given)
-    return name, Call(plain, args, kwargs, is_async), policy
+    return FunctionAsStep(name, Call(plain, args, kwargs, is_async), policy, caller)

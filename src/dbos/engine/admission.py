@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from dbos.engine.context import Scope
+from dbos.engine.classes import Receiver
+from dbos.engine.context import NOBODY, Authentication, Scope
 from dbos.engine.execution import Execution
 from dbos.engine.io import Call
 from dbos.engine.registry import Registration
+from dbos.engine.roles import Roles
 from dbos.errors import DBOSConflictingWorkflowError
 from dbos.serialization.codec import WorkflowSerializationFormat
 from dbos.storage.recovery import INTERNAL_QUEUE
@@ -33,21 +35,33 @@ class StartCall:
     """The parent's first step id for this launch; 0 without a parent."""
     workflow_id: str | None
     """The id of a `with SetWorkflowID` block, if one was armed."""
+    authentication: Authentication = NOBODY
+    """The user it is made for, in the role that it requires."""
+    required_roles: Roles = ()
+    receiver: Receiver | None = None
+    """What a method was called on: the first argument, which is named and not stored."""
+
+    @property
+    def stored_args(self) -> tuple[Any, ...]:
+        args = tuple(self.call.args)
+        return args if self.receiver is None else args[1:]
 
 
 def build(engine: Engine, start: StartCall, now_ms: int) -> NewRun:
     """The row of a run that is called or started: PENDING, and claimed by this incarnation."""
-    target, scope = start.target, start.scope
+    target, receiver = start.target, start.receiver
     requested = target.serialization or WorkflowSerializationFormat.DEFAULT
     format = engine.codec.format_for(requested, None)
     timeout_ms, deadline_ms = timeouts(start, now_ms)
-    authentication = scope.authentication
-    attributes = scope.options.attributes
+    authentication = start.authentication
+    attributes = start.scope.options.attributes
     return NewRun(
         workflow_uuid=workflow_id(engine, start),
         status="PENDING",
         name=target.run_name,
-        inputs=engine.codec.dump_arguments(tuple(start.call.args), dict(start.call.kwargs), format),
+        class_name=receiver.class_name if receiver else None,
+        config_name=receiver.config_name if receiver else None,
+        inputs=engine.codec.dump_arguments(start.stored_args, dict(start.call.kwargs), format),
         serialization=format,
         owner_xid=engine.new_token(),
         application_name=engine.settings.name,
@@ -96,9 +110,10 @@ def execution(engine: Engine, start: StartCall, run: NewRun, term: int) -> Execu
         run.owner_xid,
         start.call,
         format=run.serialization,
-        authentication=start.scope.authentication,
+        authentication=start.authentication,
         term=term,
         deadline_ms=run.workflow_deadline_epoch_ms,
+        required_roles=start.required_roles,
     )
 
 

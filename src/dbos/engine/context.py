@@ -60,6 +60,17 @@ class Authentication:
     assumed_role: str | None = None
 
 
+@dataclass(slots=True)
+class Session:
+    """Whom the calls of a context are made for.
+
+    It is shared by the copies of the context, so that what a web framework's dependency sets on a
+    thread of its own counts for the handler.
+    """
+
+    authentication: Authentication
+
+
 class StepScope(msgspec.Struct):
     """The step or transaction whose body is running."""
 
@@ -74,6 +85,8 @@ class StepScope(msgspec.Struct):
 
 NO_OPTIONS = Options()
 NOBODY = Authentication()
+NO_SESSION = Session(NOBODY)
+"""The session where there is no context. Never changed."""
 
 
 class Scope(msgspec.Struct, frozen=True):
@@ -82,8 +95,18 @@ class Scope(msgspec.Struct, frozen=True):
     run: Execution | None = None
     step: StepScope | None = None
     options: Options = NO_OPTIONS
-    authentication: Authentication = NOBODY
+    session: Session = NO_SESSION
     explicit: bool = False
+
+    @property
+    def authentication(self) -> Authentication:
+        """The user a call is made for."""
+        return self.session.authentication
+
+    @property
+    def is_context(self) -> bool:
+        """Whether there is a context: a run, a web request or a `with` block."""
+        return self.explicit or self.run is not None
 
     @property
     def workflow(self) -> Execution | None:
@@ -122,4 +145,10 @@ class entered:
 def with_options(scope: Scope, **changes: Any) -> Scope:
     """The same scope under other ambient options."""
     options = replace(scope.options, **changes)
-    return msgspec.structs.replace(scope, options=options, explicit=True)
+    session = scope.session if scope.is_context else Session(NOBODY)
+    return msgspec.structs.replace(scope, options=options, session=session, explicit=True)
+
+
+def on_behalf_of(scope: Scope, authentication: Authentication) -> Scope:
+    """The same scope for another user."""
+    return msgspec.structs.replace(scope, session=Session(authentication), explicit=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import MethodType
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -12,7 +13,8 @@ from dbos.engine.execution import Execution
 from dbos.engine.io import Call
 from dbos.engine.registry import Registration
 from dbos.engine.replay import Replay
-from dbos.errors import MaxRecoveryAttemptsExceededError
+from dbos.engine.roles import required_by
+from dbos.errors import DBOSWorkflowFunctionNotFoundError, MaxRecoveryAttemptsExceededError
 from dbos.serialization import (
     DBOSPortableJSONSerializer,
     coerce_portable_arguments,
@@ -46,8 +48,9 @@ async def begin(
         overdue = Expiry((run.workflow_id,), now_ms)
         await rt.io.commit(deadlines.expire, overdue, run.workflow_id)
         return None
+    subject = _subject(run, target)
     try:
-        call, authentication = _call(rt, run, target), _authentication(run)
+        call, authentication = _call(rt, run, target, subject), _authentication(run)
     except Exception as error:
         await _end(rt, run, error)
         return None
@@ -61,19 +64,33 @@ async def begin(
         authentication=authentication,
         term=term,
         deadline_ms=run.deadline_ms,
+        required_roles=required_by(target, call.args),
         replay=Replay(history),
         is_background=True,
     )
 
 
-def _call(rt: Runtime, run: ClaimedRun, target: Registration) -> Call:
+def _subject(run: ClaimedRun, target: Registration) -> object:
+    """What a method is called on; None for a plain function."""
+    try:
+        return target.classes.subject(target, run.class_name, run.config_name)
+    except LookupError as missing:
+        raise DBOSWorkflowFunctionNotFoundError(
+            run.workflow_id, f"{missing} is not registered in this process"
+        ) from None
+
+
+def _call(rt: Runtime, run: ClaimedRun, target: Registration, subject: object) -> Call:
     where = Stored(run.workflow_id, None, "inputs")
     args, kwargs = rt.engine.codec.load_arguments(run.inputs, run.serialization, where)
-    validate = resolve_validator(target.validate_args, target.function)
+    function = target.function if subject is None else MethodType(target.function, subject)
+    validate = resolve_validator(target.validate_args, function)
     if validate is not None:
         args, kwargs = validate(args, kwargs)
     elif run.serialization == DBOSPortableJSONSerializer().name():
-        args, kwargs = coerce_portable_arguments(target.function, args, kwargs)
+        args, kwargs = coerce_portable_arguments(function, args, kwargs)
+    if subject is not None:
+        args = (subject, *args)
     return Call(target.body, args, kwargs, target.is_async)
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from dbos.engine.context import NO_OPTIONS, Authentication, Scope, entered
+from dbos.engine.context import NO_OPTIONS, Authentication, Scope, Session, entered
 from dbos.engine.io import Call, Closed, Signal
 from dbos.engine.outcome import Failure, Outcome, Success
 from dbos.engine.replay import Replay
 from dbos.engine.results import await_outcome
+from dbos.engine.roles import Roles, authorize
 from dbos.errors import (
     DBOSSerializationError,
     DBOSWorkflowCancelledError,
@@ -54,6 +55,7 @@ class Execution:
     """The lease's term before the run was claimed."""
     deadline_ms: int | None = None
     replay: Replay = field(default_factory=Replay)
+    required_roles: Roles = ()
     is_background: bool = False
     next_step_id: int = 1
     in_flight: int = 0
@@ -165,8 +167,9 @@ async def execute(rt: Runtime, run: Execution, waiter: Execution | None = None) 
 
 async def _body_outcome(rt: Runtime, run: Execution) -> Outcome | None:
     """What the body came to; None if it stopped because the run is no longer ours to finish."""
-    scope = Scope(run=run, options=NO_OPTIONS, authentication=run.authentication)
+    scope = Scope(run=run, options=NO_OPTIONS, session=Session(run.authentication))
     try:
+        authorize(run.authentication, run.required_roles, run.name)
         with entered(scope):
             return Success(await rt.io.call(run.call))
     except Closed:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from dbos.engine.classes import REGISTRATION, Classes
 from dbos.errors import DBOSConflictingRegistrationError
 from dbos.serialization.codec import WorkflowSerializationFormat
 from dbos.telemetry import log
@@ -33,14 +34,24 @@ class Registration:
     validate_args: Callable[[tuple[Any, ...], dict[str, Any]], Any] | None = None
     options: Any = None
     """The step's policy; None for a workflow."""
-    class_name: str | None = None
-    """The registered class that the function is a method of."""
+    roles: tuple[str, ...] | None = None
+    """The roles of which a caller needs one; None: what its class says."""
+    class_roles: tuple[str, ...] = ()
+    """What the class says in whose body the function stands."""
+    classes: Classes = field(default_factory=Classes)
+    """Where its class and instance are looked up: those of the registry that it is in."""
     body: Callable[..., Any] = field(init=False)
     """What a run of it calls: a workflow's own function; for a step its wrapper, which records it.
     """
 
     def __post_init__(self) -> None:
         self.body = self.function
+
+    @property
+    def is_in_class(self) -> bool:
+        """Whether the function stands in the body of a class, so that it may be a method."""
+        outer, _, _ = getattr(self.function, "__qualname__", "").rpartition(".")
+        return bool(outer) and not outer.endswith("<locals>")
 
     @property
     def run_name(self) -> str:
@@ -51,6 +62,9 @@ class Registration:
 @dataclass(slots=True)
 class Registry:
     """Decorated functions. It belongs to the process and outlives engines."""
+
+    classes: Classes = field(default_factory=Classes)
+    alert_handler: Callable[..., Any] | None = None
 
     _by_name: dict[str, Registration] = field(default_factory=dict[str, Registration])
     _hashes: dict[Callable[..., Any], str | None] = field(
@@ -64,6 +78,7 @@ class Registry:
             raise DBOSConflictingRegistrationError(registration.name)
         if known is not None:
             log.duplicate_registration(registration.name)
+        registration.classes = self.classes
         self._by_name[registration.name] = registration
 
     def find(self, run_name: str) -> Registration | None:
@@ -77,12 +92,22 @@ class Registry:
     def all(self) -> Iterator[Registration]:
         return iter(list(self._by_name.values()))
 
+    def runnable(self) -> list[tuple[str, str | None, str | None]]:
+        """What runs can be of: the name of the run, its class, and the hash of its source."""
+        return [
+            (registration.run_name, class_name, self.code_hash(registration))
+            for registration in self.all()
+            for class_name in self.classes.class_names(registration)
+        ]
+
     def instances(self) -> list[tuple[str, str]]:
         """Class and config name of every registered instance."""
-        return []
+        return self.classes.instances()
 
     def clear(self) -> None:
         self._by_name.clear()
+        self.classes.clear()
+        self.alert_handler = None
         self._hashes.clear()
 
     def code_hash(self, registration: Registration) -> str | None:
@@ -104,6 +129,12 @@ class Registry:
             else:
                 parts.append(registration.name)
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+
+
+def registration_of(function: Callable[..., Any]) -> Registration | None:
+    """What a decorated function, or a bound method of one, is registered as."""
+    found: Registration | None = getattr(function, REGISTRATION, None)
+    return found
 
 
 def source_hash(function: Callable[..., Any]) -> str | None:

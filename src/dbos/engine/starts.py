@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dbos.engine import admission
+from dbos.engine import admission, roles
 from dbos.engine.admission import StartCall
 from dbos.engine.context import current_scope
 from dbos.engine.execution import STOPPED, Execution, execute, hand_back_claim
@@ -38,6 +38,8 @@ GET_RESULT = "DBOS.getResult"
 def place_start(target: Registration, call: Call, step_ids: int) -> StartCall:
     """Take the step ids and the ambient options of a start, at the place and moment of the call."""
     scope = current_scope()
+    receiver = target.classes.receiver(target, call.args)
+    required = roles.required_by(target, call.args)
     if scope.step is not None:
         raise DBOSUsageError(
             f"Workflow {target.name} cannot be started from within a {scope.step.kind}: "
@@ -53,7 +55,15 @@ def place_start(target: Registration, call: Call, step_ids: int) -> StartCall:
         elif parent is None:
             log.workflow_id_used_up(armed.workflow_id)
     return StartCall(
-        target, call, scope, parent, parent.take_step_ids(step_ids) if parent else 0, own_id
+        target,
+        call,
+        scope,
+        parent,
+        parent.take_step_ids(step_ids) if parent else 0,
+        own_id,
+        roles.assumed_at_start(scope.authentication, required),
+        required,
+        receiver,
     )
 
 

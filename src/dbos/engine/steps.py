@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from dbos.engine.context import NO_OPTIONS, Scope, StepScope, current_scope, entered
+from dbos.engine.context import (
+    NO_OPTIONS,
+    Authentication,
+    Scope,
+    Session,
+    StepScope,
+    current_scope,
+    entered,
+    on_behalf_of,
+)
 from dbos.engine.io import Call, Closed, Preempted, TimeLimit
 from dbos.engine.outcome import Failure, Outcome, Success
 from dbos.errors import (
@@ -67,12 +76,17 @@ class StepCall(msgspec.Struct, frozen=True):
     policy: StepPolicy
     run: Execution | None
     step_id: int
+    authentication: Authentication
 
 
-def place_call(name: str, call: Call, policy: StepPolicy) -> StepCall:
+def place_call(
+    name: str, call: Call, policy: StepPolicy, caller: Authentication | None = None
+) -> StepCall:
     """Take the step id of a call, at the place and moment where it is made."""
-    run = current_scope().workflow
-    return StepCall(name, call, policy, run, 0 if run is None else run.take_step_ids(1))
+    scope = current_scope()
+    run = scope.workflow
+    caller = scope.session.authentication if caller is None else caller
+    return StepCall(name, call, policy, run, 0 if run is None else run.take_step_ids(1), caller)
 
 
 async def run_step(rt: Runtime, step: StepCall) -> Any:
@@ -80,7 +94,11 @@ async def run_step(rt: Runtime, step: StepCall) -> Any:
     __tracebackhide__ = True
     run = step.run
     if run is None:
-        return await rt.io.call(step.call)
+        scope = current_scope()
+        if step.authentication is scope.authentication:
+            return await rt.io.call(step.call)
+        with entered(on_behalf_of(scope, step.authentication)):
+            return await rt.io.call(step.call)
     if not run.is_free_to_go:
         await run.ensure_alive(rt)
     recorded = recorded_step(run, step.step_id, step.name)
@@ -288,7 +306,7 @@ async def _attempt(rt: Runtime, run: Execution, step: StepCall) -> Outcome:
     """Run the body under its policy. Only an `Exception` is an outcome; all else passes through."""
     if step.policy.is_plain:
         try:
-            with entered(_step_scope(run, StepScope(step.step_id))):
+            with entered(_step_scope(run, step, StepScope(step.step_id))):
                 return Success(await rt.io.call(step.call))
         except Exception as error:
             return Failure(error)
@@ -318,7 +336,7 @@ async def _one_attempt(rt: Runtime, run: Execution, step: StepCall, number: int)
     scope = StepScope(step.step_id)
     if policy.retries_allowed:
         scope = StepScope(step.step_id, "step", number, policy.max_attempts)
-    with entered(_step_scope(run, scope)):
+    with entered(_step_scope(run, step, scope)):
         if policy.timeout_s is None and not policy.preemptible:
             return await rt.io.call(step.call)
         try:
@@ -356,5 +374,5 @@ def _retry_wait_s(policy: StepPolicy, number: int) -> float:
     return min(wait_s, LONGEST_RETRY_WAIT_S)
 
 
-def _step_scope(run: Execution, step: StepScope) -> Scope:
-    return Scope(run=run, step=step, options=NO_OPTIONS, authentication=run.authentication)
+def _step_scope(run: Execution, step: StepCall, scope: StepScope) -> Scope:
+    return Scope(run=run, step=scope, options=NO_OPTIONS, session=Session(step.authentication))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from dbos.config import DatabaseAddress, PoolSettings
+from dbos.errors import DBOSInvalidInputError
 from dbos.storage.sqlite import SqliteDatabase
 
 if TYPE_CHECKING:
@@ -44,6 +45,21 @@ def open_database(
             idle_transaction_timeout_s=options.idle_transaction_timeout_s,
         )
     )
+
+
+def migrate(address: DatabaseAddress, *, schema: str = "dbos", role: str | None = None) -> None:
+    """Bring the schema at an address to our level, and let an application's role work in it."""
+    database = open_database(address, OpenOptions(schema=schema))
+    try:
+        if role is None:
+            database.migrate()
+        elif isinstance(database, SqliteDatabase):
+            raise DBOSInvalidInputError("application_role needs PostgreSQL: SQLite has no roles")
+        else:
+            database.migrate()
+            database.grant(role)
+    finally:
+        database.close()
 
 
 def reset(address: DatabaseAddress, *, schema: str = "dbos", truncate: bool = False) -> None:

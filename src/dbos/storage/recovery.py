@@ -72,6 +72,7 @@ class Runnable:
 
     name: str
     code_hash: str | None
+    class_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,8 @@ class Claimant:
     by_source: bool
     formats: Sequence[str]
     functions: Sequence[Runnable]
+    instances: Sequence[tuple[str, str]] = ()
+    """Class and config name of the instances it has."""
 
 
 CLAIM = Statement(
@@ -102,9 +105,13 @@ CLAIM = Statement(
     FROM (
         SELECT run.workflow_uuid AS run_id, r.code_hash AS code_hash
         FROM {workflow_status} AS run JOIN {rows} ON r.name = run.name
+          AND COALESCE(r.class_name, '') = COALESCE(run.class_name, '')
         WHERE run.status = 'ENQUEUED' AND run.queue_name = :queue_name
           AND (run.application_name IS NULL OR run.application_name = :application_name)
           AND (run.not_before_epoch_ms IS NULL OR run.not_before_epoch_ms <= {now_ms})
+          AND (run.config_name IS NULL
+               OR run.class_name || '/' || LENGTH(run.class_name) || '/' || run.config_name
+                  {any_of(instances)})
           AND COALESCE(run.serialization, :unnamed_format) {any_of(formats)}
           AND (:any_version OR run.application_version = :application_version
                OR (:by_source AND run.code_hash = r.code_hash)
@@ -116,7 +123,7 @@ CLAIM = Statement(
         authenticated_user, assumed_role, authenticated_roles, parent_workflow_id, priority,
         created_at
     """,
-    {"name": "text", "code_hash": "text"},
+    {"name": "text", "code_hash": "text", "class_name": "text"},
 )
 
 
@@ -175,6 +182,7 @@ def _claim(tx: Tx, request: ClaimRequest) -> list[ClaimedRun]:
         batch=request.batch,
         unnamed_format=request.unnamed_format,
         formats=list(claimant.formats),
+        instances=[f"{name}/{len(name)}/{config}" for name, config in claimant.instances],
         incarnation_id=claimant.incarnation_id,
         executor_id=claimant.executor_id,
         application_name=claimant.application_name,

@@ -135,6 +135,16 @@ def duplicate_registration(name: str) -> None:
     )
 
 
+def instance_registered_late(class_name: str, config_name: str) -> None:
+    logger.warning(
+        "Instance '%s' of class '%s' was registered after DBOS.launch(): until then its workflows "
+        "could not be recovered here; create it before the launch",
+        shown(config_name),
+        class_name,
+        stacklevel=2,
+    )
+
+
 def admin_without_token() -> None:
     logger.warning(
         "The admin server only reads: set admin_token or DBOS_ADMIN_TOKEN to allow effects",

@@ -1,0 +1,1 @@
+"""Web frameworks around the facade. Each module is imported when its framework is given."""

@@ -1,0 +1,9 @@
+"""The whole corpus: the entries of every module, which add themselves when it is imported."""
+
+from __future__ import annotations
+
+from tests.crash import conversations, corpus, methods, steering
+
+MODULES = (corpus, conversations, methods, steering)
+
+CORPUS = corpus.CORPUS
