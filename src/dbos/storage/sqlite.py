@@ -27,6 +27,8 @@ from dbos.storage.sqlite_outbox import OutboxListener
 from dbos.storage.statements import Compiled, Compiler, SqliteDialect
 
 BUSY_TIMEOUT_S = 30.0
+LANE_BUSY_TIMEOUT_S = 5.0
+"""Nothing interrupts a wait for the file's lock; the committer tries again, and may give up."""
 MAX_READERS = 8
 _CACHED_STATEMENTS = 256
 _WAL_RETRY_S = 0.02
@@ -164,7 +166,13 @@ class SqliteDatabase:
             location, self._display, self._clock, busy_timeout_s=busy_timeout_s, is_for_reading=True
         )
         self._compile = Compiler(SqliteDialect())
-        self._writers = [LaneConnection(connector or self._file) for _ in range(self.lanes + 1)]
+        writing = SqliteConnector(
+            location,
+            self._display,
+            self._clock,
+            busy_timeout_s=min(busy_timeout_s, LANE_BUSY_TIMEOUT_S),
+        )
+        self._writers = [LaneConnection(connector or writing) for _ in range(self.lanes + 1)]
         size = min(settings.size or MAX_READERS, MAX_READERS)
         few = replace(settings, size=size, max_overflow=0, pre_ping=False)
         self._listening = connector or reading
