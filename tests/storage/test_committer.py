@@ -165,9 +165,7 @@ def test_a_collision_is_tried_again_at_once_and_without_a_word(
 
 
 def new_run(workflow_id: str, claim: str = "claim", **columns: Any) -> NewRun:
-    given = {"status": "PENDING", "name": "w", "inputs": "[]", "serialization": "json"}
-    names = {"application_name": "shop", "application_version": "v1"}
-    return NewRun(workflow_uuid=workflow_id, owner_xid=claim, **given, **names, **columns)
+    return NewRun(workflow_id, "PENDING", "w", "[]", "json", claim, "shop", "v1", **columns)
 
 
 def test_two_batches_that_end_the_same_runs_never_deadlock(postgres_url: str) -> None:
