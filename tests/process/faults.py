@@ -14,7 +14,14 @@ from functools import partial
 from pathlib import Path
 
 from tests.process.hardship import HARDSHIPS, Hardship, can_mount
-from tests.process.trials import Verdict, endure, share_a_label, start_cold, take_over
+from tests.process.trials import (
+    Verdict,
+    endure,
+    freeze_amid_transaction,
+    share_a_label,
+    start_cold,
+    take_over,
+)
 
 ROW = "{:<24} {:<9} {:>7} {:>5} {:>7} {:>5} {:>5} {:>8}  {}"
 HEAD = ("fault", "database", "errands", "lost", "doubled", "wrong", "hung", "seconds", "")
@@ -50,6 +57,7 @@ def _trials(seed: int, directory: Path) -> list[tuple[str, Trial]]:
         for hardship in HARDSHIPS
         if may_mount or not hardship.needs_own_disk
     ]
+    trials.append(("postgres frozen amid a write", freeze_amid_transaction))
     for kind in ("sqlite", "postgres"):
         trials.append((f"{kind} cold start", partial(start_cold, kind)))
         trials.append((f"{kind} one label", partial(share_a_label, kind)))

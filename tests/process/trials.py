@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
+import psycopg
+
 from tests.process.driver import count_tracebacks
 from tests.process.errands import LARGEST_NUMBER, Errand, draw_errands
 from tests.process.hardship import Hardship, Place, place
@@ -25,6 +27,8 @@ from tests.process.lives import Heard, Life
 from tests.process.observer import Observer
 
 PATIENCE_S = 60.0
+FREEZES = 400
+FREEZE_S = 0.004
 SETTLE_S = 0.5
 
 
@@ -199,9 +203,61 @@ def take_over(
     return verdict
 
 
-def _waits(entries: list[Entry], victim: int, gone_at: int) -> list[float]:
-    """For each run of the victim, the time until another process worked on it."""
-    runs = {entry.step[0] for entry in entries if entry.pid == victim}
+def freeze_amid_transaction(directory: Path, *, lease_s: float = 3.0) -> Verdict:
+    """A process freezes with rows locked: its other runs must not wait for those locks."""
+    verdict = Verdict("frozen amid a write", "postgres", 0)
+    with ExitStack() as stack:
+        where = stack.enter_context(place("postgres", directory))
+        crew = Crew(where, stack, lease_s)
+        crew.hire(2)
+        survivor, victim = crew.lives
+        sleeping = [
+            Errand(f"chain{n}", "chain", "background", 3 * LARGEST_NUMBER + n) for n in range(10)
+        ]
+        crew.send(sleeping, to=[victim])
+        crew.wait_acknowledged(sleeping)
+        time.sleep(SETTLE_S)
+        crew.send(draw_errands(400, "busy", random.Random(1)), to=[victim])
+        if not _frozen_with_locks(where, victim):
+            verdict.complaints.append("The process was never caught amid a transaction.")
+        gone_at = time.monotonic_ns()
+        # Those it never began are nobody's yet.
+        statuses = crew.observer.statuses()
+        crew.errands = [errand for errand in crew.errands if errand.workflow_id in statuses]
+        crew.judge(verdict, survivor)
+        runs = {errand.workflow_id for errand in sleeping}
+        waits = _waits(crew.entries(), victim.pid, gone_at, runs)
+        victim.thaw()
+    if len(waits) < len(sleeping):
+        verdict.complaints.append("Runs that were not locked were not taken over.")
+    verdict.seconds = max(waits, default=0.0)
+    verdict.note = f"p50 {median(waits or [0.0]):.1f} s of {len(waits)} runs that were not locked"
+    return verdict
+
+
+def _frozen_with_locks(where: Place, victim: Life) -> bool:
+    """Freeze a process at a moment at which a transaction of its is open; False if none came."""
+    query = (
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE state = 'idle in transaction' AND backend_xid IS NOT NULL"
+    )
+    with psycopg.connect(where.url, autocommit=True) as connection:
+        for _ in range(FREEZES):
+            victim.freeze()
+            time.sleep(FREEZE_S)
+            row = connection.execute(query.encode()).fetchone()
+            if row is not None and row[0] > 0:
+                return True
+            victim.thaw()
+            time.sleep(FREEZE_S)
+    return False
+
+
+def _waits(
+    entries: list[Entry], victim: int, gone_at: int, runs: set[str] | None = None
+) -> list[float]:
+    """For each run of the victim, or of these, the time until another process worked on it."""
+    runs = runs or {entry.step[0] for entry in entries if entry.pid == victim}
     first: dict[str, int] = {}
     for entry in entries:
         if entry.pid != victim and entry.at_ns > gone_at and entry.step[0] in runs:
