@@ -16,7 +16,8 @@ from dbos.api.slot import SLOT
 from dbos.config import settings_from
 from dbos.error import DBOSNonExistentWorkflowError, DBOSUnexpectedStepError
 from dbos.runtime.drive import drive
-from dbos.services.leases import LeaseKeeper
+from dbos.runtime.wakeups import WakeupHub
+from dbos.services.leases import REGAINED, LeaseKeeper
 from dbos.storage.open import open_database
 from dbos.storage.protocol import Tx, Write
 from dbos.storage.rows import RecordedStep
@@ -44,13 +45,15 @@ def lanes_held_up() -> Generator[None]:
     """Have all writes but those of the lease wait behind one that is stuck."""
     released, stuck = threading.Event(), threading.Semaphore(0)
     io = launched().engine.blocking_io
+    is_sqlite = launched().settings.system_database.kind == "sqlite"
 
     def be_stuck(tx: Tx, args: Sequence[int]) -> list[None]:
         stuck.release()
         released.wait(WITHIN_S)
         return [None] * len(args)
 
-    write: Write[int, None] = Write("stuck", be_stuck, single=True)
+    # On SQLite it must not hold the lock of the file, which everybody needs.
+    write: Write[int, None] = Write("stuck", be_stuck, single=is_sqlite)
 
     def hold_up(key: str) -> None:
         drive(cast("Any", io.commit(write, 0, key)))
@@ -60,7 +63,7 @@ def lanes_held_up() -> Generator[None]:
     for thread in threads:
         thread.start()
         assert stuck.acquire(timeout=WITHIN_S)
-        if launched().settings.system_database.kind == "sqlite":
+        if is_sqlite:
             break
     try:
         yield
@@ -271,6 +274,8 @@ class TestLapsedLease:
         launched().suspend()
         wait_until(lambda: not lease().is_trusted(), WITHIN_S)
         go.set()
+        waiters = cast("WakeupHub", launched().engine.hub)._bells  # pyright: ignore[reportPrivateUsage]
+        wait_until(lambda: REGAINED in waiters, WITHIN_S)
         DBOS.destroy()
 
         assert ended.wait(WITHIN_S)

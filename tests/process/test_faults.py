@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from dbos import DBOS
 from tests.process.hardship import HARDSHIPS, Hardship
 from tests.process.trials import endure, share_a_label, start_cold, take_over
-from tests.support.postgres import PostgresServer
+from tests.support.postgres import PostgresServer, wait_until
 
 SHORT = 1.5
 FEW = 12
@@ -72,13 +73,23 @@ def test_a_process_that_was_frozen_for_longer_than_its_lease_does_nothing_more(
 
 
 @pytest.mark.timeout(120)
-def test_destroy_does_not_wait_for_a_database_that_stays_away() -> None:
+def test_destroy_does_not_wait_for_a_database_that_stays_away(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     DBOS.destroy(destroy_registry=True)
     with PostgresServer(durable=False) as server:
         url = server.url(server.create_database())
         DBOS(config={"name": "shop", "system_database_url": url})
+
+        @DBOS.workflow()
+        def job() -> None:
+            return None
+
         DBOS.launch()
+        job()
+        logging.getLogger("dbos").addHandler(caplog.handler)
         server.stop("immediate")
+        wait_until(lambda: "unavailable to the writer" in caplog.text, 30)
 
         def destroy() -> None:
             DBOS.destroy(workflow_completion_timeout_sec=2)
@@ -87,5 +98,6 @@ def test_destroy_does_not_wait_for_a_database_that_stays_away() -> None:
         ending.start()
         ending.join(60)
         is_over = not ending.is_alive()
+        logging.getLogger("dbos").removeHandler(caplog.handler)
 
     assert is_over

@@ -52,8 +52,11 @@ def test_a_bell_that_rang_before_the_step_began_stops_it() -> None:
     async def endless() -> None:
         await asyncio.sleep(3600)
 
+    async def scenario() -> None:
+        await asyncio.wait_for(call_within(Call(endless, (), {}, True), None, bell), 10)
+
     with pytest.raises(Preempted):
-        asyncio.run(call_within(Call(endless, (), {}, True), 20.0, bell))
+        asyncio.run(scenario())
 
 
 def test_a_cancelled_coroutine_is_no_error_of_user_code() -> None:
