@@ -6,14 +6,17 @@ import random
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-Kind = Literal["chain", "fan", "family", "clan"]
+Kind = Literal["chain", "fan", "family", "clan", "stroll"]
 Mode = Literal["background", "background_async", "direct", "direct_async"]
 
-KINDS: tuple[Kind, ...] = get_args(Kind)
+KINDS: tuple[Kind, ...] = tuple(kind for kind in get_args(Kind) if kind != "stroll")
+"""Of a storm. A stroll takes its time: its steps do."""
 BLOCKING_KINDS: tuple[Kind, ...] = ("chain", "family")
 BLOCKING_MODES: tuple[Mode, ...] = ("background", "direct")
 ASYNC_MODES: tuple[Mode, ...] = ("background", "background_async", "direct_async")
 FAN_WIDTH = 3
+WALK_S = 2.5
+"""How long each of the two steps of a stroll takes."""
 LONGEST_PAUSE_S = 0.3
 LARGEST_NUMBER = 1000
 """Of a storm. Each further thousand is a second of sleep."""
@@ -70,4 +73,8 @@ def clan(number: int) -> int:
     return fan(number) + fan(number + 1) + chain(number) + 1
 
 
-EXPECTED = {"chain": chain, "fan": fan, "family": family, "clan": clan}
+def stroll(number: int) -> int:
+    return number + 2
+
+
+EXPECTED = {"chain": chain, "fan": fan, "family": family, "clan": clan, "stroll": stroll}

@@ -13,13 +13,14 @@ import asyncio
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from dbos import DBOS, SetWorkflowID
-from tests.process.errands import FAN_WIDTH, pause_s
+from tests.process.errands import FAN_WIDTH, WALK_S, pause_s
 from tests.process.ledger import Kind, LedgerWriter
 
 Noted = tuple[int, int]
@@ -95,11 +96,25 @@ async def clan(number: int) -> int:
     return _known(await add_async(total, 1))
 
 
+@DBOS.step()
+def walk(number: int) -> Noted:
+    _note("begin", "walk")
+    time.sleep(WALK_S)
+    _note("end", "walk")
+    return number + 1, _here()[1]
+
+
+@DBOS.workflow()
+def stroll(number: int) -> int:
+    return _known(walk(_known(walk(number))))
+
+
 WORKFLOWS: dict[str, Callable[[int], Any]] = {
     "chain": chain,
     "fan": fan,
     "family": family,
     "clan": clan,
+    "stroll": stroll,
 }
 
 

@@ -15,6 +15,7 @@ from dbos.storage.sqlite import SqliteDatabase
 from tests.support.postgres import PostgresAddress
 
 AnyDatabase = SqliteDatabase | PostgresDatabase
+Outsider = psycopg.Connection[tuple[object, ...]]
 
 
 @pytest.fixture

@@ -124,7 +124,7 @@ def test_sessions_are_set_up_as_we_need_them(postgres_url: str, outsider: Outsid
     outsider.execute(
         f'ALTER DATABASE "{name}" SET default_transaction_isolation = serializable'.encode()
     )
-    database = opened(postgres_url, idle_transaction_timeout_s=12.5)
+    database = opened(postgres_url, idle_transaction_timeout_s=7.5)
     names = ["idle_in_transaction_session_timeout", "transaction_isolation", "client_encoding"]
 
     with database.write() as tx:
@@ -133,7 +133,7 @@ def test_sessions_are_set_up_as_we_need_them(postgres_url: str, outsider: Outsid
         reading = [tx.one(SHOW, name=f"transaction_{name}") for name in ("isolation", "read_only")]
     database.close()
 
-    assert found == [("12500ms",), ("read committed",), ("UTF8",)]
+    assert found == [("7500ms",), ("read committed",), ("UTF8",)]
     assert reading == [("repeatable read",), ("on",)]
 
 

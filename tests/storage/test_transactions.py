@@ -12,6 +12,7 @@ from dbos.errors import DBOSDatabaseError
 from dbos.storage.connections import ConnectionPool, PoolExhausted
 from dbos.storage.open import OpenOptions, open_database
 from dbos.storage.protocol import Database, Statement, Tx
+from dbos.storage.sqlite import SqliteTx
 from tests.storage.conftest import AnyDatabase
 
 ADD = Statement("INSERT INTO {workflow_status} (workflow_uuid) VALUES (:id)")
@@ -157,6 +158,18 @@ def test_lanes_write_side_by_side(database: AnyDatabase) -> None:
 
     assert failures == []
     assert ids(database) == [f"lane {lane}" for lane in range(database.lanes)]
+
+
+def test_the_lease_has_a_connection_of_its_own(database: AnyDatabase) -> None:
+    connections: set[int] = set()
+
+    for lane in range(database.lanes + 1):
+        with database.write(lane, single=True) as tx:
+            connections.add(
+                id(tx._connection if isinstance(tx, SqliteTx) else tx._cursor.connection)
+            )  # pyright: ignore[reportPrivateUsage]
+
+    assert len(connections) == database.lanes + 1
 
 
 def test_many_threads_read_and_write_through_few_connections(database_url: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,7 +13,7 @@ import msgspec
 from dbos.clock import HostIdentity, new_id, new_token
 from dbos.config import Settings
 from dbos.engine.engine import Engine, Identity, Runtime
-from dbos.engine.execution import LEFT, Execution, execute, hand_back
+from dbos.engine.execution import LEFT, Execution, execute, forgo, hand_back
 from dbos.engine.io import Closed, Io
 from dbos.engine.registry import Registry
 from dbos.errors import DBOSException
@@ -66,9 +67,15 @@ class RunLauncher:
         if not run.call.is_async:
             self._threads.submit(lambda: drive(_background(engine.blocking, run)))
         elif on_callers_loop:
-            self._loops.spawn_here(_background(engine.aio, run))
+            self._loops.spawn_here(_background(engine.aio, run), lambda: _make_sure(run))
         else:
-            self._loops.spawn(lambda: _background(engine.aio, run))
+            self._loops.spawn(lambda: _background(engine.aio, run), lambda: _make_sure(run))
+
+
+def _make_sure(run: Execution) -> None:
+    """Give a run back whose task ended before its first turn."""
+    if not run.is_over:
+        forgo(run.engine.aio, run)
 
 
 async def _background(rt: Runtime, run: Execution) -> None:
@@ -109,8 +116,11 @@ class LaunchedEngine:
         self._committer = Committer(self._database, self._publish, settle_all)
         self._loops = LoopHouse()
         self._threads = WorkerThreads(settings.max_executor_threads)
+        self._lease_committer = Committer(
+            self._database, self._publish, settle_all, (self._database.lanes,)
+        )
         self._lease = LeaseKeeper(
-            self._committer, self._hub, self._executor_row, self._database.refresh_clock
+            self._lease_committer, self._hub, self._executor_row, self._database.refresh_clock
         )
         self.engine: Engine = Engine(
             settings=settings,
@@ -171,12 +181,21 @@ class LaunchedEngine:
 
     def close(self, wait_s: float) -> None:
         """Stop claiming, wait for background runs, give everything back."""
-        if wait_s <= 0:
+        give_up_at = time.monotonic() + wait_s
+        # A service that waits for a database that is away does so no longer than the runs may.
+        patience = threading.Timer(max(0.0, wait_s), self._hurry)
+        patience.name, patience.daemon = "dbos-patience", True
+        if wait_s > 0:
+            patience.start()
+        else:
             self._hurry()
         self._dispatcher.stop()
         self._failover.stop()
-        self._await_background_runs(wait_s)
+        self._await_background_runs(give_up_at)
         self._hurry()
+        patience.cancel()
+        if patience.is_alive():
+            patience.join()
         self._stop_runs()
         for service in reversed(self._started):
             service.stop()
@@ -191,6 +210,7 @@ class LaunchedEngine:
     def _hurry(self) -> None:
         """An outage is not waited out by an engine that is going."""
         self._committer.hurry()
+        self._lease_committer.hurry()
         self._reader.hurry()
 
     def abandon(self) -> None:
@@ -217,6 +237,7 @@ class LaunchedEngine:
 
     def _close_connections(self) -> None:
         self._committer.stop()
+        self._lease_committer.stop()
         self._reader.stop()
         self._hub.publish_all()
         self._database.close()
@@ -251,8 +272,7 @@ class LaunchedEngine:
         if not identity.is_latest_version:
             log.not_the_latest_version(identity.application_version, latest)
 
-    def _await_background_runs(self, wait_s: float) -> None:
-        give_up_at = time.monotonic() + wait_s
+    def _await_background_runs(self, give_up_at: float) -> None:
         while (left_s := give_up_at - time.monotonic()) > 0:
             background = [run for run in list(self.engine.running.values()) if run.is_background]
             if not background:
@@ -306,8 +326,9 @@ class LaunchedEngine:
             ],
             instances=self._registry.instances(),
         )
-        limit = batch if free is None else min(batch, free)
-        return ClaimRequest(claimant, queue, new_token(), limit, self.engine.codec.unnamed)
+        return ClaimRequest(
+            claimant, queue, new_token(), min(batch, free), self.engine.codec.unnamed
+        )
 
 
 def application_version(settings: Settings, registry: Registry) -> str:

@@ -165,6 +165,15 @@ async def execute(rt: Runtime, run: Execution, waiter: Execution | None = None) 
     return await await_outcome(rt, run.workflow_id, waiter=waiter, known=True)
 
 
+def forgo(rt: Runtime, run: Execution) -> None:
+    """Give back a run that is ours and never began here."""
+    run.is_over = True
+    if rt.engine.running.get(run.workflow_id) is run:
+        del rt.engine.running[run.workflow_id]
+    hand_back(rt, run)
+    rt.engine.hub.publish((Topic("done", run.workflow_id),))
+
+
 async def _body_outcome(rt: Runtime, run: Execution) -> Outcome | None:
     """What the body came to; None if it stopped because the run is no longer ours to finish."""
     scope = Scope(run=run, options=NO_OPTIONS, session=Session(run.authentication))

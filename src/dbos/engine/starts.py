@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dbos.engine import admission, roles
 from dbos.engine.admission import StartCall
 from dbos.engine.context import current_scope
-from dbos.engine.execution import STOPPED, Execution, execute, hand_back_claim
+from dbos.engine.execution import STOPPED, Execution, execute, forgo, hand_back_claim
 from dbos.engine.io import Call, Closed
 from dbos.engine.outcome import Failure, Outcome, Success
 from dbos.engine.registry import Registration
@@ -111,7 +111,15 @@ async def start_workflow(
     if mine is not None:
         mine.is_background = True
         rt.engine.enter(mine)
-        rt.engine.launcher.start(mine, on_callers_loop=on_callers_loop)
+        try:
+            rt.engine.launcher.start(mine, on_callers_loop=on_callers_loop)
+        except BaseException as error:
+            forgo(rt, mine)
+            if not isinstance(error, Exception):
+                raise
+            # It was started, and somebody will run it.
+            log.background_run_failed(workflow_id, error)
+            return workflow_id, None
     return workflow_id, mine
 
 
@@ -155,6 +163,10 @@ async def _call_child(rt: Runtime, start: StartCall, parent: Execution) -> Any:
             # It is durable and ours, and it does not end with its parent.
             mine.is_background = True
             rt.engine.launcher.start(mine)
+        raise
+    except BaseException:
+        if mine is not None and not _has_begun(rt, mine):
+            forgo(rt, mine)
         raise
 
 

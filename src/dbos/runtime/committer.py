@@ -3,7 +3,8 @@
 Theory of operation. A blocking caller that finds its lane idle commits on its own thread: no hand-
 off. Whoever finds the lane busy queues its write, and so does every asyncio caller; the lane's
 writer thread takes all that is queued and commits it as one transaction. There is no timer: the
-commit in flight is the window in which the next batch gathers.
+commit in flight is the window in which the next batch gathers. Tickets leave the queue under the
+lane's lock only, so whoever holds the lock and finds the queue empty overtakes nobody.
 
 What must hold:
 
@@ -12,15 +13,18 @@ What must hold:
 - Writes are idempotent, so a batch whose commit is in doubt is applied again.
 - A write that the database refuses fails alone: its batch is taken apart and applied one by one.
 - A thread that commits inline carries its own write alone, so an interrupt in the main thread
-  cannot
-  take the writes of others with it.
+  cannot take the writes of others with it; and wherever the interrupt strikes, the lane is free
+  afterwards.
 """
 
 from __future__ import annotations
 
+import random
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any, TypeVar
 from zlib import crc32
 
@@ -33,7 +37,10 @@ R = TypeVar("R")
 
 LARGEST_BATCH = 512
 FIRST_RETRY_S = 1.0
-LONGEST_RETRY_S = 5.0
+LONGEST_RETRY_S = 3.0
+"""What an outage may cost beyond its own length: the pause between two tries."""
+LONGEST_COLLISION_S = 0.05
+"""Transactions that collided part by a random pause, of this length at the most."""
 
 
 class Ticket:
@@ -77,12 +84,15 @@ class Committer:
         database: Database,
         publish: Callable[[list[Topic]], None],
         settle_all: Callable[[Sequence[Ticket]], None],
+        lanes: Sequence[int] | None = None,
     ) -> None:
+        """`lanes` are those of the database to write on; None is all that are for everyone."""
         self._database = database
         self._publish = publish
         self._settle_all = settle_all
         self._hurrying = threading.Event()
-        self._lanes = [_Lane(number) for number in range(database.lanes)]
+        numbers = range(database.lanes) if lanes is None else lanes
+        self._lanes = [_Lane(number) for number in numbers]
 
     def start(self) -> None:
         for lane in self._lanes:
@@ -95,12 +105,7 @@ class Committer:
         """Commit a write; durable when this returns."""
         lane = self._lane(lane_key)
         ticket = Ticket(write, arg)
-        if lane.queue.empty() and lane.lock.acquire(blocking=False):
-            try:
-                self._commit(lane, [ticket])
-            finally:
-                lane.lock.release()
-        else:
+        if not self._commit_here(lane, ticket):
             ticket.prepare_to_block()
             self._hand_over(lane, ticket)
             ticket.block()
@@ -119,7 +124,8 @@ class Committer:
         """Commit what was handed over, then refuse everything."""
         self.hurry()
         for lane in self._lanes:
-            lane.queue.put(None)
+            lane.is_ending = True
+            lane.arrivals.put(None)
         for lane in self._lanes:
             if lane.thread is not None and lane.thread is not threading.current_thread():
                 lane.thread.join()
@@ -132,31 +138,52 @@ class Committer:
             return self._lanes[0]
         return self._lanes[crc32(key.encode()) % len(self._lanes)]
 
+    def _commit_here(self, lane: _Lane, ticket: Ticket) -> bool:
+        """Commit a write on this thread if nobody else is at work on the lane or waits for it."""
+        if lane.queue:
+            return False
+        is_mine = False
+        # The lock tells by itself whether this thread holds it: an interrupt may strike between its
+        # acquisition and any note of ours about it.
+        try:
+            if lane.lock.acquire(blocking=False) and not lane.is_busy and not lane.queue:
+                is_mine = lane.is_busy = True
+                self._commit(lane, [ticket])
+                return True
+            return False
+        finally:
+            if is_mine:
+                lane.is_busy = False
+            # Not `suppress`: an interrupt could strike in its construction.
+            try:  # noqa: SIM105
+                lane.lock.release()
+            except RuntimeError:
+                pass  # It was not acquired.
+
     def _hand_over(self, lane: _Lane, ticket: Ticket) -> None:
-        lane.queue.put(ticket)
+        lane.queue.append(ticket)
+        lane.arrivals.put(None)
         if lane.is_closed:
             with lane.lock:
                 self._refuse(lane)
 
     def _drain(self, lane: _Lane) -> None:
-        while True:
-            first = lane.queue.get()
-            if first is None:
-                return
+        while not (lane.is_ending and not lane.queue):
+            lane.arrivals.get()
+            if not lane.queue:
+                continue
             with lane.lock:
-                batch, ended = _gather(lane.queue, first)
-                self._commit(lane, batch)
-            self._settle_all(batch)
-            if ended:
-                return
+                batch = _gather(lane.queue)
+                if batch:
+                    self._commit(lane, batch)
+                    # Within the lock, so that no later write is answered before these.
+                    self._settle_all(batch)
 
     def _refuse(self, lane: _Lane) -> None:
         refused: list[Ticket] = []
-        while not lane.queue.empty():
-            ticket = lane.queue.get()
-            if ticket is not None:
-                ticket.error = Closed()
-                refused.append(ticket)
+        while lane.queue:
+            refused += _gather(lane.queue)
+        _close(refused)
         self._settle_all(refused)
 
     def _commit(self, lane: _Lane, batch: Sequence[Ticket], *, in_doubt: bool = False) -> None:
@@ -169,6 +196,9 @@ class Committer:
             try:
                 topics = self._apply(lane, batch, in_doubt=in_doubt)
             except Exception as error:
+                if self._database.is_collision(error) and not self._hurrying.is_set():
+                    time.sleep(random.uniform(0.0, LONGEST_COLLISION_S))
+                    continue
                 if self._database.is_transient(error):
                     log.database_unavailable("writer", self._database.translate(error))
                     if self._hurrying.wait(delay_s):
@@ -213,30 +243,39 @@ class Committer:
 
 
 class _Lane:
-    """One writer connection's worth of order. The lock guards the connection and the draining."""
+    """One writer connection's worth of order.
 
-    __slots__ = ("is_closed", "lock", "number", "queue", "thread")
+    The lock guards the connection and the leaving of the queue. It is reentrant for the sake of its
+    release, which fails for whoever does not hold it; `is_busy` refuses a second entry.
+    """
+
+    __slots__ = (
+        "arrivals",
+        "is_busy",
+        "is_closed",
+        "is_ending",
+        "lock",
+        "number",
+        "queue",
+        "thread",
+    )
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.lock = threading.Lock()
-        self.queue: SimpleQueue[Ticket | None] = SimpleQueue()
+        self.lock = threading.RLock()
+        self.queue: deque[Ticket] = deque()
+        self.arrivals: SimpleQueue[None] = SimpleQueue()
+        """One entry for each ticket that came: what the writer thread sleeps on."""
         self.thread: threading.Thread | None = None
+        self.is_busy = False
+        """Whether a thread commits a write of its own."""
+        self.is_ending = False
         self.is_closed = False
 
 
-def _gather(queue: SimpleQueue[Ticket | None], first: Ticket) -> tuple[list[Ticket], bool]:
-    """All that is queued, up to the largest batch; and whether the end was among it."""
-    batch = [first]
-    while len(batch) < LARGEST_BATCH:
-        try:
-            ticket = queue.get_nowait()
-        except Empty:
-            break
-        if ticket is None:
-            return batch, True
-        batch.append(ticket)
-    return batch, False
+def _gather(queue: deque[Ticket]) -> list[Ticket]:
+    """All that is queued, up to the largest batch. For the holder of the lane's lock."""
+    return [queue.popleft() for _ in range(min(len(queue), LARGEST_BATCH))]
 
 
 def _by_kind(batch: Sequence[Ticket]) -> list[tuple[Write[Any, Any], Sequence[Ticket]]]:

@@ -13,6 +13,10 @@ R = TypeVar("R")
 STOP_WITHIN_S = 5.0
 
 
+def _nothing() -> None:
+    return None
+
+
 class LoopHouse:
     """The loops of one engine. The lock guards the start of our own loop."""
 
@@ -27,22 +31,30 @@ class LoopHouse:
         """Make the loop that runs in this thread, if any, the main loop."""
         self._main = running_loop()
 
-    def spawn_here(self, operation: Coroutine[Any, Any, Any]) -> None:
-        """Run an operation as a task of the caller's loop, kept alive until it ends."""
-        self._keep(asyncio.get_running_loop().create_task(operation))
+    def spawn_here(
+        self, operation: Coroutine[Any, Any, Any], on_end: Callable[[], None] = _nothing
+    ) -> None:
+        """Run an operation as a task of the caller's loop, kept alive until it ends.
 
-    def spawn(self, make: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        `on_end` is called then, also if the task was cancelled before its first turn: nothing of
+        the operation has run in that case.
+        """
+        self._keep(asyncio.get_running_loop().create_task(operation), on_end)
+
+    def spawn(
+        self, make: Callable[[], Coroutine[Any, Any, Any]], on_end: Callable[[], None] = _nothing
+    ) -> None:
         """Run an operation as a task of the main loop, else of our own."""
         main = self._main
         if main is not None and main.is_running() and not main.is_closed():
             try:
-                main.call_soon_threadsafe(self._start_task, make)
+                main.call_soon_threadsafe(self._start_task, make, on_end)
             except RuntimeError:
                 if not main.is_closed():
                     raise
             else:
                 return
-        self._own_loop().call_soon_threadsafe(self._start_task, make)
+        self._own_loop().call_soon_threadsafe(self._start_task, make, on_end)
 
     def run_to_end(self, operation: Coroutine[Any, Any, R]) -> R:
         """Run a coroutine on our own loop and block until it ends."""
@@ -63,18 +75,22 @@ class LoopHouse:
             # The thread is daemonic: a body that swallows its cancellation holds nobody up.
             thread.join(STOP_WITHIN_S)
 
-    def _start_task(self, make: Callable[[], Coroutine[Any, Any, Any]]) -> None:
-        self._keep(asyncio.get_running_loop().create_task(make()))
+    def _start_task(
+        self, make: Callable[[], Coroutine[Any, Any, Any]], on_end: Callable[[], None]
+    ) -> None:
+        self._keep(asyncio.get_running_loop().create_task(make()), on_end)
 
-    def _keep(self, task: asyncio.Task[Any]) -> None:
+    def _keep(self, task: asyncio.Task[Any], on_end: Callable[[], None]) -> None:
         self._tasks.add(task)
-        task.add_done_callback(self._forget)
 
-    def _forget(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled():
-            # Fetched so that asyncio does not report it: the outcome is in the database.
-            task.exception()
+        def forget(_: asyncio.Task[Any]) -> None:
+            self._tasks.discard(task)
+            if not task.cancelled():
+                # Fetched so that asyncio does not report it: the outcome is in the database.
+                task.exception()
+            on_end()
+
+        task.add_done_callback(forget)
 
     def _own_loop(self) -> asyncio.AbstractEventLoop:
         with self._lock:

@@ -14,7 +14,7 @@ from dbos.telemetry import log
 R = TypeVar("R")
 
 FIRST_RETRY_S = 1.0
-LONGEST_RETRY_S = 5.0
+LONGEST_RETRY_S = 3.0
 ASYNC_READERS = 8
 """Threads that read for asyncio callers; a read takes well under a millisecond."""
 

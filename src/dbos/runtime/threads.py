@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
@@ -11,6 +12,10 @@ from typing import Any
 
 IDLE_S = 30.0
 """How long a thread without work stays."""
+BURST = 256
+"""Without a limit: how many threads may work before claimed runs come by drops."""
+DROP = 32
+DROP_EVERY_S = 1.0
 
 
 class WorkerThreads:
@@ -29,6 +34,7 @@ class WorkerThreads:
         self._threads: set[threading.Thread] = set()
         self._started = 0
         self._is_stopping = False
+        self._dropped_at = 0.0
 
     def submit(self, job: Callable[[], Any]) -> Future[Any]:
         """Run a job on a thread; its future."""
@@ -49,27 +55,40 @@ class WorkerThreads:
     @contextmanager
     def not_working(self) -> Generator[None, None, None]:
         """For the block in which the calling thread only waits."""
-        if self._limit is None or threading.current_thread() not in self._threads:
+        if threading.current_thread() not in self._threads:
             yield
             return
         with self._condition:
             self._waiting += 1
-            if self._jobs and self._idle:
-                self._condition.notify()
-            elif self._jobs:
-                self._add_thread_if_allowed()
+            if self._limit is not None and self._jobs:
+                if self._idle:
+                    self._condition.notify()
+                else:
+                    self._add_thread_if_allowed()
         try:
             yield
         finally:
             with self._condition:
                 self._waiting -= 1
 
-    def free(self) -> int | None:
-        """How many jobs would find a thread at once; None without a limit."""
-        if self._limit is None:
-            return None
+    def free(self) -> int:
+        """How many more jobs it is sensible to claim: with a limit, those that find a thread.
+
+        Without one, a recovery of many thousand runs must not start as many threads at once; yet
+        long steps must not keep the next runs waiting for ever. So beyond a burst of working
+        threads there is a drop of new ones each second.
+        """
         with self._condition:
-            return max(0, self._limit - self._working() - len(self._jobs))
+            working = self._working() + len(self._jobs)
+            if self._limit is not None:
+                return max(0, self._limit - working)
+            if working < BURST:
+                return BURST - working
+            now = time.monotonic()
+            if now - self._dropped_at < DROP_EVERY_S:
+                return 0
+            self._dropped_at = now
+            return DROP
 
     def stop(self) -> None:
         """Let idle threads go. A thread that is still in user code ends when that code does."""

@@ -2,13 +2,13 @@
 
 Theory of operation. Each renewal writes `now + lease` by the database's clock. We trust the lease
 for as long from the moment before the renewal was *sent*, less a margin: so when peers may take
-over, we have stopped starting operations already. Renewals come at a third of the lease, on a
-thread of their own.
+over, we have stopped starting operations already. Our own clock counts while the host is suspended,
+as the database's does. Renewals come at a third of the lease, on a thread and a connection of their
+own: no other write holds them up.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 from dbos.engine.io import Io
@@ -16,6 +16,7 @@ from dbos.runtime.committer import Committer
 from dbos.runtime.service import Service
 from dbos.runtime.wakeups import WakeupHub
 from dbos.storage import executors
+from dbos.storage.host_clock import host_boot_clock
 from dbos.storage.protocol import Topic
 from dbos.storage.rows import ExecutorRow
 
@@ -35,35 +36,39 @@ class LeaseKeeper(Service):
         hub: WakeupHub,
         row: Callable[[], ExecutorRow],
         refresh_clock: Callable[[], None],
+        elapsed_ms: Callable[[], int] | None = None,
     ) -> None:
+        """`elapsed_ms` is the time since the host's boot, suspension included."""
         super().__init__()
         self._committer = committer
         self._hub = hub
         self._row = row
         self._refresh_clock = refresh_clock
-        self._trusted_until = 0.0
+        self._elapsed_ms = elapsed_ms or host_boot_clock().elapsed_ms
+        self._sent_at_ms = 0
+        self._trusted_until_ms = 0
         self.term: int = 0
 
     def renew(self) -> None:
         """Renew now; raises if the database does not take it."""
         row = self._row()
-        sent_at = time.monotonic()
+        self._sent_at_ms = self._elapsed_ms()
         self._committer.run(executors.renew, row, row.incarnation_id)
-        self._refresh_clock()
         was_trusted = self.is_trusted()
         self.term += not was_trusted
-        self._trusted_until = sent_at + row.lease_ms / 1000 * TRUSTED_SHARE
+        self._trusted_until_ms = self._sent_at_ms + round(row.lease_ms * TRUSTED_SHARE)
         if not was_trusted:
             self._hub.publish((REGAINED,))
+        self._refresh_clock()
 
     def release(self) -> None:
         """Give the lease back: what this incarnation owns may be taken over at once."""
         row = self._row()
-        self._trusted_until = 0.0
+        self._trusted_until_ms = 0
         self._committer.run(executors.remove, row.incarnation_id, row.incarnation_id)
 
     def is_trusted(self) -> bool:
-        return time.monotonic() < self._trusted_until
+        return self._elapsed_ms() < self._trusted_until_ms
 
     async def regain(self, io: Io) -> None:
         """Wait for the lease, for a second at the most: the waiter may have to stop meanwhile."""
@@ -72,5 +77,7 @@ class LeaseKeeper(Service):
                 await io.wait(bell, 1.0)
 
     def tick(self) -> float:
+        """Renew, a third of the lease after the renewal before was sent, however long it took."""
         self.renew()
-        return self._row().lease_ms / 1000 / RENEWALS_PER_LEASE
+        due_ms = self._sent_at_ms + self._row().lease_ms // RENEWALS_PER_LEASE
+        return max(0, due_ms - self._elapsed_ms()) / 1000

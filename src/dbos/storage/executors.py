@@ -71,10 +71,13 @@ remove: Final = Write("remove", remove_rows, _removed_topics, rank=99)
 
 SWEEP = Statement(
     """
-    DELETE FROM {perdure_executors} WHERE lease_until_epoch_ms < {now_ms} - :kept_ms
-      AND NOT EXISTS (
-        SELECT 1 FROM {workflow_status} AS run
-        WHERE run.incarnation_id = {perdure_executors}.incarnation_id AND run.status = 'PENDING')
+    DELETE FROM {perdure_executors} WHERE incarnation_id IN (
+        SELECT gone.incarnation_id FROM {perdure_executors} AS gone
+        WHERE gone.lease_until_epoch_ms < {now_ms} - :kept_ms
+          AND NOT EXISTS (
+            SELECT 1 FROM {workflow_status} AS run
+            WHERE run.incarnation_id = gone.incarnation_id AND run.status = 'PENDING')
+        {skip_locked(gone)})
     """
 )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from dbos.errors import DBOSDatabaseError
+from dbos.errors import DBOSDatabaseError, DBOSInvalidInputError
 from dbos.storage.connections import PoolExhausted
 
 _PASSING_SQLITE_FAULTS = {
@@ -58,6 +58,8 @@ _POSTGRES_FAULTS = (
     ("22", "a value cannot be stored by the database"),
 )
 # 25006 is what a former primary says during a failover, 25P03 what closed our own connection.
+_COLLISIONS = ("40001", "40P01")
+_TOO_LARGE_FOR_INDEX = "54000"
 _TRANSIENT_STATES = ("08", "40001", "40P01", "40003", "53", "57P0", "58", "55P03", "25006", "25P03")
 
 
@@ -97,6 +99,11 @@ def is_transient_postgres(error: BaseException, driver_error: type[BaseException
     return _is_operational(error)
 
 
+def is_postgres_collision(error: BaseException) -> bool:
+    """Whether the server ended the transaction for the sake of another: a deadlock, say."""
+    return _state(error) in _COLLISIONS
+
+
 def translate_postgres(
     error: BaseException, display: str, driver_error: type[BaseException]
 ) -> BaseException:
@@ -112,6 +119,11 @@ def translate_postgres(
             else _unexpected(error)
         )
         return DBOSDatabaseError(f"The database {display} cannot be used: {words}.")
+    if state == _TOO_LARGE_FOR_INDEX:
+        return DBOSInvalidInputError(
+            "An id, key, topic or name is longer than the database can index; shorten it to at"
+            " most 2000 bytes."
+        )
     words = _words_for_state(state) or _unexpected(error)
     return DBOSDatabaseError(f"The database {display} reported {state}: {words}.", state)
 

@@ -14,7 +14,8 @@ from dbos.storage.rows import Recorded, StepRow
 from dbos.storage.steps import record_pending
 
 # A cancelled run leaves its queue and frees its deduplication id. The claim stays as it is: the
-# step that is running may still record what it did, and nothing else.
+# step that is running may still record what it did, and nothing else. Rows are locked in the order
+# of their ids, as in every batch, so that two batches never wait for each other.
 CANCELLED_COLUMNS = """status = 'CANCELLED', queue_name = NULL, deduplication_id = NULL,
         started_at_epoch_ms = NULL, not_before_epoch_ms = NULL, completed_at = {now_ms},
         updated_at = {now_ms}"""
@@ -22,8 +23,11 @@ CANCELLED_COLUMNS = """status = 'CANCELLED', queue_name = NULL, deduplication_id
 CANCEL = Statement(
     f"""
     UPDATE {{workflow_status}} SET {CANCELLED_COLUMNS}
-    WHERE workflow_uuid {{any_of(workflow_ids)}} AND status IN (
-        'PENDING', 'ENQUEUED', 'DELAYED', 'MAX_RECOVERY_ATTEMPTS_EXCEEDED')
+    WHERE workflow_uuid IN (
+        SELECT run.workflow_uuid FROM {{workflow_status}} AS run
+        WHERE run.workflow_uuid {{any_of(workflow_ids)}} AND run.status IN (
+            'PENDING', 'ENQUEUED', 'DELAYED', 'MAX_RECOVERY_ATTEMPTS_EXCEEDED')
+        ORDER BY run.workflow_uuid {{lock(run)}})
     RETURNING workflow_uuid, owner_xid
     """
 )

@@ -18,7 +18,11 @@ from psycopg.types.string import TextLoader
 from dbos.config import PoolSettings
 from dbos.storage import postgres_schema
 from dbos.storage.connections import ConnectionPool, Connector, LaneConnection
-from dbos.storage.faults import is_transient_postgres, translate_postgres
+from dbos.storage.faults import (
+    is_postgres_collision,
+    is_transient_postgres,
+    translate_postgres,
+)
 from dbos.storage.host_clock import host_boot_clock
 from dbos.storage.migrate import check, missing_database
 from dbos.storage.postgres_notify import Announcer, SessionListener
@@ -31,6 +35,8 @@ Connection = psycopg.Connection[Row]
 _PREPARE_THRESHOLD = 1
 _PREPARED_MAX = 256
 _CLOCK_PROBES = 3
+LANE_IDLE_S = 10.0
+"""How long a transaction of a write lane may idle, unless the configuration says less."""
 _DEFAULTS: dict[str, str | int] = {
     "connect_timeout": 10,
     "client_encoding": "UTF8",
@@ -121,6 +127,31 @@ class PostgresConnector:
             return not selector.select(timeout=0)
 
 
+class _LaneConnector:
+    """Opens the connections of write lanes, whose transactions never idle by themselves.
+
+    A process that is frozen amid one holds row locks; others should not wait for them for long.
+    """
+
+    def __init__(self, source: Connector[Connection], idle_timeout_s: float | None) -> None:
+        self._source = source
+        self._idle_timeout_s = idle_timeout_s
+        self.disconnect = source.disconnect
+        self.is_alive = source.is_alive
+
+    def connect(self) -> Connection:
+        connection = self._source.connect()
+        if self._idle_timeout_s is None or self._idle_timeout_s <= LANE_IDLE_S:
+            return connection
+        try:
+            text = f"SET idle_in_transaction_session_timeout = {round(LANE_IDLE_S * 1000)}"
+            connection.execute(text.encode(), prepare=False)
+        except BaseException:
+            self.disconnect(connection)
+            raise
+        return connection
+
+
 class PostgresDatabase:
     """The storage seam over one schema of a database. Connections open when first needed."""
 
@@ -135,8 +166,10 @@ class PostgresDatabase:
         self._schema = postgres_schema.PostgresSchema(settings.schema, settings.display)
         self._is_address_ours = connector is None
         source = self._source = connector or PostgresConnector(settings)
-        self._writers = [LaneConnection(source) for _ in range(self.lanes)]
-        self._readers = ConnectionPool(source, settings.pool, reserved=self.lanes + 2)
+        writing = _LaneConnector(source, settings.idle_transaction_timeout_s)
+        self._writers = [LaneConnection(writing) for _ in range(self.lanes + 1)]
+        # Beside the lanes and the lease there are the listener and the announcer.
+        self._readers = ConnectionPool(source, settings.pool, reserved=self.lanes + 3)
         self._elapsed_ms = host_boot_clock().elapsed_ms
         self._clock_offset_ms: int | None = None
 
@@ -168,14 +201,16 @@ class PostgresDatabase:
         return self._elapsed_ms() + self._clock_offset_ms
 
     def refresh_clock(self) -> None:
-        """Measure the server's clock against ours; the quickest of a few round trips counts."""
-        connection = self._readers.acquire()
-        is_usable = False
+        """Measure the server's clock against ours; the quickest of a few round trips counts.
+
+        The lease's own connection is asked, which is not held up by a pool that is in use.
+        """
+        lane = self._writers[self.lanes]
         try:
-            self._clock_offset_ms = _clock_offset_ms(connection)
-            is_usable = True
-        finally:
-            self._readers.release(connection, is_usable=is_usable)
+            self._clock_offset_ms = _clock_offset_ms(lane.get())
+        except BaseException:
+            lane.discard()
+            raise
 
     def migrate(self) -> None:
         """Bring the schema, and the database if it is missing, to our level."""
@@ -229,6 +264,9 @@ class PostgresDatabase:
 
     def is_transient(self, error: BaseException) -> bool:
         return is_transient_postgres(error, psycopg.Error)
+
+    def is_collision(self, error: BaseException) -> bool:
+        return is_postgres_collision(error)
 
     def translate(self, error: BaseException) -> BaseException:
         return translate_postgres(error, self._display, psycopg.Error)

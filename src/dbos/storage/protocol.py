@@ -30,6 +30,7 @@ class Statement:
     - `{table_name}` for each of our tables: the name, with its schema on PostgreSQL;
     - `{now_ms}`: the database clock, in integer milliseconds since the epoch;
     - `{skip_locked}`: `FOR UPDATE SKIP LOCKED` where the database has row locks, else nothing;
+    - `{lock}`: `FOR UPDATE` where the database has row locks, else nothing;
     - `{lock_share}`: `FOR SHARE` where the database has row locks, else nothing;
     - `{message_order(table)}`, `{enqueue_order(table)}`: the order in which rows arrived;
     - `{quietly}`: a join that keeps the notification trigger quiet for this transaction;
@@ -82,7 +83,10 @@ class Database(Protocol):
     """An open database: transactions, schema, and nothing about workflows."""
 
     lanes: int
-    """How many write transactions may run side by side: 1 on SQLite, 2 on PostgreSQL."""
+    """How many write transactions may run side by side: 1 on SQLite, 2 on PostgreSQL.
+
+    One more lane, of this number, is for the lease alone: no other write holds up a renewal.
+    """
 
     def write(self, lane: int = 0, *, single: bool = False) -> AbstractContextManager[Tx]:
         """A write transaction, committed when the block ends and rolled back when it raises.
@@ -120,7 +124,7 @@ class Database(Protocol):
         ...
 
     def refresh_clock(self) -> None:
-        """Measure the distance to the database's clock anew; asks the server once."""
+        """Measure the distance to the database's clock anew, on the lane of the lease."""
         ...
 
     def migrate(self) -> None: ...
@@ -129,6 +133,10 @@ class Database(Protocol):
 
     def is_transient(self, error: BaseException) -> bool:
         """Whether waiting and trying again may cure this error."""
+        ...
+
+    def is_collision(self, error: BaseException) -> bool:
+        """Whether the transaction fell victim to another one, and may be tried again at once."""
         ...
 
     def translate(self, error: BaseException) -> BaseException:

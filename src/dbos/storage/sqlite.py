@@ -27,6 +27,8 @@ from dbos.storage.sqlite_outbox import OutboxListener
 from dbos.storage.statements import Compiled, Compiler, SqliteDialect
 
 BUSY_TIMEOUT_S = 30.0
+LANE_BUSY_TIMEOUT_S = 5.0
+"""Nothing interrupts a wait for the file's lock; the committer tries again, and may give up."""
 MAX_READERS = 8
 _CACHED_STATEMENTS = 256
 _WAL_RETRY_S = 0.02
@@ -164,7 +166,13 @@ class SqliteDatabase:
             location, self._display, self._clock, busy_timeout_s=busy_timeout_s, is_for_reading=True
         )
         self._compile = Compiler(SqliteDialect())
-        self._writer = LaneConnection(connector or self._file)
+        writing = SqliteConnector(
+            location,
+            self._display,
+            self._clock,
+            busy_timeout_s=min(busy_timeout_s, LANE_BUSY_TIMEOUT_S),
+        )
+        self._writers = [LaneConnection(connector or writing) for _ in range(self.lanes + 1)]
         size = min(settings.size or MAX_READERS, MAX_READERS)
         few = replace(settings, size=size, max_overflow=0, pre_ping=False)
         self._listening = connector or reading
@@ -172,7 +180,7 @@ class SqliteDatabase:
         self._readers = ConnectionPool(connector or reading, few, reserved=0)
 
     def write(self, lane: int = 0, *, single: bool = False) -> _Write:
-        return _Write(self._writer, self._compile, single)
+        return _Write(self._writers[lane], self._compile, single)
 
     def read(self, *, single: bool = False) -> _Read:
         return _Read(self._readers, self._compile, single)
@@ -241,12 +249,17 @@ class SqliteDatabase:
     def is_transient(self, error: BaseException) -> bool:
         return is_transient_sqlite(error)
 
+    def is_collision(self, error: BaseException) -> bool:
+        """Never: a write holds the lock of the file from its start."""
+        return False
+
     def translate(self, error: BaseException) -> BaseException:
         return translate_sqlite(error, self._display)
 
     def close(self) -> None:
         self._readers.close()
-        self._writer.discard()
+        for writer in self._writers:
+            writer.discard()
 
     def _use_write_ahead_log(self, connection: sqlite3.Connection) -> None:
         """Switch the file to the write-ahead log, which lasts; warn where it cannot be used.

@@ -139,7 +139,7 @@ def _fragment(name: str, argument: str | None, statement: Statement, dialect: Di
     if name == "rows":
         assert statement.columns is not None, "a statement with {rows} needs columns"
         return dialect.rows(statement.columns)
-    if name in ("skip_locked", "lock_share"):
+    if name in ("skip_locked", "lock_share", "lock"):
         return dialect.lock(name, argument)
     if name in ("message_order", "enqueue_order"):
         assert argument is not None, "an order of arrival needs the name of a table"
@@ -215,7 +215,8 @@ class PostgresDialect:
 
     def lock(self, name: str, table: str | None) -> str:
         of = "" if table is None else f" OF {table}"
-        return f"FOR UPDATE{of} SKIP LOCKED" if name == "skip_locked" else f"FOR SHARE{of}"
+        kind = "SHARE" if name == "lock_share" else "UPDATE"
+        return f"FOR {kind}{of}{' SKIP LOCKED' if name == 'skip_locked' else ''}"
 
     def arrival(self, name: str, table: str) -> str:
         """Rows that are older than the sequence have no number, and come first."""

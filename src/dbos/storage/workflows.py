@@ -51,9 +51,18 @@ def admit_rows(tx: Tx, runs: Sequence[NewRun]) -> list[Admitted]:
 
 
 def _rounds(runs: Sequence[NewRun]) -> list[list[int]]:
-    """Indices in rounds without a repeated id: one upsert statement cannot touch a row twice."""
+    """Indices in rounds without a repeated id: one upsert statement cannot touch a row twice.
+
+    Rows are locked in the order of a round: that of the ids, but for enqueued runs, which keep the
+    order in which they came.
+    """
     if len({run.workflow_uuid for run in runs}) == len(runs):
-        return [list(range(len(runs)))]
+
+        def locking_order(index: int) -> tuple[bool, str]:
+            run = runs[index]
+            return (True, "") if run.queue_name is not None else (False, run.workflow_uuid)
+
+        return [sorted(range(len(runs)), key=locking_order)]
     by_id: dict[str, list[int]] = {}
     for index, run in enumerate(runs):
         by_id.setdefault(run.workflow_uuid, []).append(index)
@@ -138,6 +147,19 @@ FINISH = Statement(
     },
 )
 
+# Batches lock their rows in the order of the ids, so that two of them never wait for each other.
+# One row alone needs no order.
+FINISH_MANY = Statement(
+    FINISH.text.replace(
+        "FROM {rows}",
+        """FROM (
+        SELECT r.* FROM {rows} JOIN {workflow_status} AS owned
+          ON owned.workflow_uuid = r.workflow_uuid
+        ORDER BY owned.workflow_uuid {lock(owned)}) AS r""",
+    ),
+    FINISH.columns,
+)
+
 OWNERS = Statement(
     """
     SELECT workflow_uuid, owner_xid, status, output, error FROM {workflow_status}
@@ -148,7 +170,8 @@ OWNERS = Statement(
 
 def finish_rows(tx: Tx, rows: Sequence[FinishRow]) -> list[bool]:
     """Write outcomes whose claim holds; tell for each whether it is the recorded one."""
-    accepted = {row[0] for row in tx.all(FINISH, rows=rows)}
+    statement = FINISH if len(rows) == 1 else FINISH_MANY
+    accepted = {row[0] for row in tx.all(statement, rows=rows)}
     if len(accepted) == len(rows):
         return [True] * len(rows)
     # Two attempts of a run may end in one batch, so an accepted id alone does not tell whose
