@@ -5,13 +5,17 @@ from dbos.api.dbos import DBOS
 from dbos.api.handles import WorkflowHandle, WorkflowHandleAsync
 from dbos.api.options import (
     DBOSContextEnsure,
+    SetEnqueueOptions,
     SetWorkflowAttributes,
     SetWorkflowID,
     SetWorkflowTimeout,
 )
+from dbos.api.queue import Queue
 from dbos.config import DBOSConfig, FailoverConfig
 from dbos.errors import PortableWorkflowError
 from dbos.models import (
+    DuplicationPolicy,
+    EnqueueOptions,
     SendMessage,
     StepInfo,
     StepOptions,
@@ -35,12 +39,16 @@ __all__ = [
     "DBOSConfig",
     "DBOSContextEnsure",
     "DBOSPortableJSONSerializer",
+    "DuplicationPolicy",
+    "EnqueueOptions",
     "FailoverConfig",
     "JSONSerializer",
     "PickleSerializer",
     "PortableWorkflowError",
+    "Queue",
     "SendMessage",
     "Serializer",
+    "SetEnqueueOptions",
     "SetWorkflowAttributes",
     "SetWorkflowID",
     "SetWorkflowTimeout",

@@ -33,6 +33,8 @@ class StartCall:
     """The parent's first step id for this launch; 0 without a parent."""
     workflow_id: str | None
     """The id of a `with SetWorkflowID` block, if one was armed."""
+    application_version: str | None = None
+    """The version stored with the run; None: this process's."""
 
 
 def build(engine: Engine, start: StartCall, now_ms: int) -> NewRun:
@@ -51,7 +53,7 @@ def build(engine: Engine, start: StartCall, now_ms: int) -> NewRun:
         serialization=format,
         owner_xid=engine.new_token(),
         application_name=engine.settings.name,
-        application_version=engine.identity.application_version,
+        application_version=start.application_version or engine.identity.application_version,
         application_id=engine.settings.app_id,
         executor_id=engine.identity.executor_id,
         incarnation_id=engine.identity.incarnation_id,

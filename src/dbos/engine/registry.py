@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from dbos.errors import DBOSConflictingRegistrationError
+from dbos.errors import DBOSConflictingRegistrationError, DBOSException
 from dbos.serialization.codec import WorkflowSerializationFormat
+from dbos.storage.queue_limits import QueueLimits
 from dbos.telemetry import log
 
 Kind = Literal["workflow", "step", "transaction"]
@@ -50,8 +51,12 @@ class Registration:
 
 @dataclass(slots=True)
 class Registry:
-    """Decorated functions. It belongs to the process and outlives engines."""
+    """Decorated functions and declared queues. It belongs to the process and outlives engines."""
 
+    queues: dict[str, QueueLimits] = field(default_factory=dict[str, QueueLimits])
+    """The queues that this process declares, by name."""
+    listened: frozenset[str] | None = None
+    """The queues that this process serves, if it was told which; None: all it knows."""
     _by_name: dict[str, Registration] = field(default_factory=dict[str, Registration])
     _hashes: dict[Callable[..., Any], str | None] = field(
         default_factory=dict[Callable[..., Any], "str | None"]
@@ -81,8 +86,18 @@ class Registry:
         """Class and config name of every registered instance."""
         return []
 
+    def declare_queue(self, limits: QueueLimits) -> None:
+        """Declare a queue for this process, once."""
+        if limits.name in self.queues:
+            raise DBOSException(
+                f"Queue {limits.name} has already been declared: declare it once and share it."
+            )
+        self.queues[limits.name] = limits
+
     def clear(self) -> None:
         self._by_name.clear()
+        self.queues.clear()
+        self.listened = None
         self._hashes.clear()
 
     def code_hash(self, registration: Registration) -> str | None:

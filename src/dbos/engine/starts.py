@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dbos.engine import admission
 from dbos.engine.admission import StartCall
-from dbos.engine.context import current_scope
+from dbos.engine.context import Scope, current_scope
 from dbos.engine.execution import Execution, execute, hand_back_claim
 from dbos.engine.io import Call, Closed
 from dbos.engine.outcome import Failure, Outcome, Success
@@ -38,23 +38,34 @@ GET_RESULT = "DBOS.getResult"
 def place_start(target: Registration, call: Call, step_ids: int) -> StartCall:
     """Take the step ids and the ambient options of a start, at the place and moment of the call."""
     scope = current_scope()
-    if scope.step is not None:
-        raise DBOSUsageError(
-            f"Workflow {target.name} cannot be started from within a {scope.step.kind}: "
-            "call it from workflow code, or from outside a workflow."
-        )
+    refuse_in_step(scope, target.name)
     parent = scope.run
-    armed = scope.options.armed_id
-    own_id = None
-    if armed is not None:
-        if not armed.used:
-            armed.used = True
-            own_id = armed.workflow_id
-        elif parent is None:
-            log.workflow_id_used_up(armed.workflow_id)
+    own_id = take_armed_id(scope)
     return StartCall(
         target, call, scope, parent, parent.take_step_ids(step_ids) if parent else 0, own_id
     )
+
+
+def refuse_in_step(scope: Scope, name: str) -> None:
+    """Workflows are started by workflow code or from outside, never by a step or transaction."""
+    if scope.step is not None:
+        raise DBOSUsageError(
+            f"Workflow {name} cannot be started from within a {scope.step.kind}: "
+            "call it from workflow code, or from outside a workflow."
+        )
+
+
+def take_armed_id(scope: Scope) -> str | None:
+    """The id of a `with SetWorkflowID` block, for the first workflow that is started in it."""
+    armed = scope.options.armed_id
+    if armed is None:
+        return None
+    if not armed.used:
+        armed.used = True
+        return armed.workflow_id
+    if scope.run is None:
+        log.workflow_id_used_up(armed.workflow_id)
+    return None
 
 
 async def call_workflow(rt: Runtime, start: StartCall) -> Any:

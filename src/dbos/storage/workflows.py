@@ -24,8 +24,9 @@ _COLUMNS = ", ".join(RUN_COLUMNS)
 
 ADMIT = Statement(
     f"""
-    INSERT INTO {{workflow_status}} ({_COLUMNS})
-    SELECT {", ".join(f"r.{column}" for column in RUN_COLUMNS)} FROM {{rows}} WHERE TRUE
+    INSERT INTO {{workflow_status}} ({_COLUMNS}, created_at, updated_at)
+    SELECT {", ".join(f"r.{column}" for column in RUN_COLUMNS)}, {{now_ms}}, {{now_ms}}
+    FROM {{rows}} WHERE TRUE
     ON CONFLICT (workflow_uuid) DO UPDATE SET updated_at = {{now_ms}}
     RETURNING workflow_uuid, status, name, class_name, config_name, queue_name, owner_xid, output,
         error, serialization

@@ -212,8 +212,26 @@ def other_queue(workflow_id: str, queue: str | None, asked: str | None) -> None:
 
 def queue_unserved(name: str) -> None:
     logger.warning(
-        "No live process serves queue %s; its workflows wait until one does",
+        "Queue %s is not served by any process; its workflows wait until one serves it",
         shown(name),
+        stacklevel=2,
+    )
+
+
+def queue_declared_here(name: str) -> None:
+    logger.warning(
+        "Queue %s is registered in the database and declared by this process: here the declaration "
+        "counts",
+        shown(name),
+        stacklevel=2,
+    )
+
+
+def blocking_under_a_loop(name: str, twin: str) -> None:
+    logger.warning(
+        "%s blocks the event loop that is running; use await %s(...) instead",
+        name,
+        twin,
         stacklevel=2,
     )
 
