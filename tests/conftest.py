@@ -20,10 +20,12 @@ settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 @pytest.fixture(autouse=True)
 def registrations_made_on_import() -> Iterator[None]:
-    """Keep what modules decorated, in whatever order the tests run: some tests forget it all."""
-    made = list(SLOT.registry.all())
+    """Keep what modules registered, in whatever order the tests run: some tests forget it all."""
+    made, queues = list(SLOT.registry.all()), list(SLOT.registry.queues.values())
     yield
     SLOT.registry.clear()
+    for queue in queues:
+        SLOT.registry.declare_queue(queue)
     for registration in made:
         SLOT.registry.add(registration)
 
