@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from dbos.errors import DBOSConflictingRegistrationError
+from dbos.errors import DBOSConflictingRegistrationError, DBOSException
 from dbos.serialization.codec import WorkflowSerializationFormat
+from dbos.storage.queue_limits import QueueLimits
 from dbos.telemetry import log
 
 Kind = Literal["workflow", "step", "transaction"]
@@ -56,6 +57,10 @@ class Registry:
     _hashes: dict[Callable[..., Any], str | None] = field(
         default_factory=dict[Callable[..., Any], "str | None"]
     )
+    queues: dict[str, QueueLimits] = field(default_factory=dict[str, QueueLimits])
+    """The queues that this process declares."""
+    listened: frozenset[str] | None = None
+    """The only queues to serve; None for all. The internal ones are served in any case."""
 
     def add(self, registration: Registration) -> None:
         """Register a function; the last one of a name and kind wins."""
@@ -81,9 +86,26 @@ class Registry:
         """Class and config name of every registered instance."""
         return []
 
+    def declare_queue(self, limits: QueueLimits) -> None:
+        """Declare a queue of this process; once for each name."""
+        if self.queues.setdefault(limits.name, limits) is not limits:
+            raise DBOSException(
+                f"Queue {limits.name} has already been declared: declare each queue once, and use "
+                "that object everywhere."
+            )
+
+    def declared_queues(self) -> list[QueueLimits]:
+        return list(self.queues.values())
+
+    def listens_to(self, queue: str) -> bool:
+        """Whether this process serves a queue of this name."""
+        return self.listened is None or queue in self.listened or queue.startswith("_dbos_")
+
     def clear(self) -> None:
         self._by_name.clear()
         self._hashes.clear()
+        self.queues.clear()
+        self.listened = None
 
     def code_hash(self, registration: Registration) -> str | None:
         """Hash of the function's own source (contract, core 6.4); None if it is not readable."""
