@@ -159,8 +159,19 @@ ROWS = (
                 "ms",
                 targets=_both(_limits(10, 2, "ms")),
             ),
+            Figure("p99_ms", "idle queue, enqueue to start, p99", "ms"),
         ),
-        parameters={"samples": 20},
+        parameters={"samples": 40},
+        quick={"samples": 6},
+    ),
+    Row(
+        name="enqueue_latency_across",
+        program="enqueue_latency",
+        figures=(
+            Figure("p50_ms", "enqueue to start in another process, p50", "ms"),
+            Figure("p99_ms", "enqueue to start in another process, p99", "ms"),
+        ),
+        parameters={"samples": 40, "processes": 2},
         quick={"samples": 6},
     ),
     Row(
@@ -173,16 +184,73 @@ ROWS = (
                 "ms",
                 targets={"sqlite": _limits(10, 1, "ms"), "postgres": _limits(4, 1.5, "ms")},
             ),
+            Figure("p99_ms", "send to waiting recv, p99", "ms"),
         ),
-        parameters={"samples": 20},
+        parameters={"samples": 40},
+        quick={"samples": 6},
+    ),
+    Row(
+        name="send_latency_across",
+        program="send_latency",
+        figures=(
+            Figure("p50_ms", "send to recv in another process, p50", "ms"),
+            Figure("p99_ms", "send to recv in another process, p99", "ms"),
+        ),
+        parameters={"samples": 40, "processes": 2},
         quick={"samples": 6},
     ),
     Row(
         name="event_latency",
         program="event_latency",
-        figures=(Figure("p50_ms", "set_event to waiting get_event, p50", "ms"),),
-        parameters={"samples": 20},
+        figures=(
+            Figure("p50_ms", "set_event to waiting get_event, p50", "ms"),
+            Figure("p99_ms", "set_event to waiting get_event, p99", "ms"),
+        ),
+        parameters={"samples": 40},
         quick={"samples": 6},
+    ),
+    Row(
+        name="event_latency_across",
+        program="event_latency",
+        figures=(
+            Figure("p50_ms", "set_event to get_event in another process, p50", "ms"),
+            Figure("p99_ms", "set_event to get_event in another process, p99", "ms"),
+        ),
+        parameters={"samples": 40, "processes": 2},
+        quick={"samples": 6},
+    ),
+    *(
+        Row(
+            name=f"clock_{way}",
+            program="clock_jump",
+            figures=(
+                Figure(
+                    "most_ms",
+                    f"wall clock an hour {way}: largest error of a wait of 3 s",
+                    "ms",
+                    targets=_both(_limits(1000, 100, "ms")),
+                ),
+            ),
+            parameters={"wait_s": 3, "limit_s": 12, "by_s": by_s},
+            quick={},
+        )
+        for way, by_s in (("forward", 3600.0), ("back", -3600.0))
+    ),
+    Row(
+        name="lost_listener",
+        program="lost_listener",
+        figures=(
+            Figure(
+                "most_ms",
+                "listening session cut: latest arrival of a message",
+                "ms",
+                targets={"postgres": _limits(2000, 500, "ms")},
+                databases=("postgres",),
+            ),
+        ),
+        parameters={"samples": 5, "limit_s": 20},
+        quick={"samples": 2},
+        databases=("postgres",),
     ),
     Row(
         name="list_pages",
@@ -219,9 +287,38 @@ ROWS = (
                 targets={"postgres": _limits(12, 5, "KiB")},
             ),
             Figure("threads", "threads in that process", ""),
+            Figure("ended_per_s", "waiting workflows sent a message and ended", "/s", True),
+            Figure("unfinished", "of them unfinished a minute later", ""),
         ),
         parameters={"waiters": 10_000, "budget_s": 25},
         quick={"waiters": 300, "budget_s": 5},
+    ),
+    Row(
+        name="waiters_blocking",
+        program="waiters",
+        figures=(
+            Figure("waiting", "waiting sync workflows started within 25 s", "", True),
+            Figure("kib_each", "memory of a waiting sync workflow", "KiB"),
+            Figure("ended_per_s", "sync ones sent a message and ended", "/s", True),
+            Figure("unfinished", "of them unfinished a minute later", ""),
+        ),
+        parameters={"waiters": 2_000, "budget_s": 25, "blocking": 1},
+        quick={"waiters": 300, "budget_s": 5},
+    ),
+    Row(
+        name="waiters_idle",
+        program="waiters",
+        figures=(
+            Figure(
+                "statements_per_s",
+                "SQL statements of a process with 10,000 waiting workflows",
+                "/s",
+                databases=("postgres",),
+            ),
+        ),
+        parameters={"waiters": 10_000, "budget_s": 25, "idle_s": 20},
+        quick={"waiters": 300, "budget_s": 5, "idle_s": 4},
+        databases=("postgres",),
     ),
     Row(
         name="idle",

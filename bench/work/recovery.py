@@ -6,6 +6,7 @@ steps, then blocks, and the process kills itself with a signal it cannot see.
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
@@ -14,6 +15,7 @@ import time
 
 from bench.work.program import (
     config,
+    database_url,
     parameters,
     program_command,
     report,
@@ -53,6 +55,7 @@ def crash(runs: int) -> None:
 
 def resume(runs: int) -> dict[str, float]:
     MAY_FINISH.set()
+    load_driver()
     started = time.perf_counter()
     DBOS(config=config())
     DBOS.launch()
@@ -66,6 +69,12 @@ def resume(runs: int) -> dict[str, float]:
         "elapsed_ms": elapsed * 1000,
         "launch_ms": (launched - started) * 1000,
     }
+
+
+def load_driver() -> None:
+    """Load the database driver: one package does so on import and the other when it connects."""
+    if not database_url().startswith("sqlite"):
+        importlib.import_module("psycopg")
 
 
 def wait_until_reached(runs: int) -> None:

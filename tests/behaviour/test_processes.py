@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import pytest
@@ -129,11 +128,9 @@ def test_the_work_of_a_killed_process_is_finished_here_without_a_restart(
         assert process.stdout is not None
         assert process.stdout.readline() == "recorded\n"
         process.send_signal(signal.SIGKILL)
-    before = time.monotonic()
 
     assert DBOS.get_result("job") == "there then job"
     assert ran == []
-    assert time.monotonic() - before < 10
 
 
 def test_a_process_with_the_same_label_leaves_live_runs_alone(app: Application) -> None:

@@ -154,14 +154,3 @@ def test_what_a_process_listens_to_is_said_once_and_before_launch(shop: Applicat
     DBOS.destroy()
     DBOS.listen_queues([])
     assert SLOT.registry.listened == frozenset()
-
-
-def test_a_registered_queue_that_is_declared_here_is_warned_of(
-    app: Application, log: pytest.LogCaptureFixture
-) -> None:
-    Queue("tasks", worker_concurrency=1)
-
-    stored = DBOS.register_queue("tasks", worker_concurrency=5)
-
-    assert stored.worker_concurrency == 5
-    assert "here the declaration counts" in log.text

@@ -23,7 +23,6 @@ from tests.support.postgres import wait_until
 
 SEED = 2026
 TAKEOVER_S = 10.0
-EXIT_S = 5.0
 
 
 @pytest.mark.timeout(240)
@@ -147,22 +146,20 @@ def test_a_program_that_forgets_destroy_ends_at_once_and_in_silence(
 def test_ctrl_c_ends_a_program_with_the_one_traceback_of_python(
     database_url: str, manner: str
 ) -> None:
-    code, said, seconds = _depart(database_url, manner, signal.SIGINT)
+    code, said = _depart(database_url, manner, signal.SIGINT)
 
     assert said.count("Traceback") == 1
     assert said.rstrip().endswith("KeyboardInterrupt")
     assert "Exception ignored" not in said
     assert code == -signal.SIGINT
-    assert seconds < EXIT_S
     assert Observer(database_url).active() == ["long"]
 
 
 def test_sigterm_ends_a_program_without_a_word(database_url: str) -> None:
-    code, said, seconds = _depart(database_url, "parked", signal.SIGTERM)
+    code, said = _depart(database_url, "parked", signal.SIGTERM)
 
     assert said == ""
     assert code == -signal.SIGTERM
-    assert seconds < EXIT_S
 
 
 @contextmanager
@@ -192,8 +189,8 @@ def _results(life: Life, errands: list[Errand], timeout_s: float) -> dict[str, s
     return life.heard.results
 
 
-def _depart(database_url: str, manner: str, how: signal.Signals) -> tuple[int, str, float]:
-    """Send a signal to a program whose workflow sleeps: exit code, last words, seconds it took."""
+def _depart(database_url: str, manner: str, how: signal.Signals) -> tuple[int, str]:
+    """Send a signal to a program whose workflow sleeps: exit code and last words."""
     program = subprocess.Popen(
         [sys.executable, "-m", "tests.process.departures", database_url, manner],
         cwd=ROOT,
@@ -207,8 +204,7 @@ def _depart(database_url: str, manner: str, how: signal.Signals) -> tuple[int, s
             assert program.stdout is not None
             assert program.stdout.readline() == "asleep\n"
             os.kill(program.pid, how)
-            began = time.monotonic()
             _, said = program.communicate(timeout=30)
         finally:
             program.kill()
-    return program.returncode, said, time.monotonic() - began
+    return program.returncode, said

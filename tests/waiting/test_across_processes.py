@@ -75,7 +75,6 @@ def peer(app: Application, program: str) -> Iterator[Peer]:
 
 def test_every_kind_of_change_wakes_those_who_wait_in_another_process(shop: Application) -> None:
     shop.launch(**SLOW)
-    before = time.monotonic()
     with peer(
         shop,
         """
@@ -113,7 +112,6 @@ def test_every_kind_of_change_wakes_those_who_wait_in_another_process(shop: Appl
 
         assert sorted(seen[1:], key=str) == [["written"], "result"]
         assert other.hear() == "ended"
-    assert time.monotonic() - before < FAR_SOONER_S
 
 
 def test_a_cancel_from_here_stops_a_run_that_waits_there(shop: Application) -> None:
@@ -137,11 +135,9 @@ def test_a_cancel_from_here_stops_a_run_that_waits_there(shop: Application) -> N
     ) as other:
         assert other.hear() == "begun"
         until(lambda: shop.steps("waiter"))
-        before = time.monotonic()
         DBOS.cancel_workflow("waiter")
 
         assert other.hear() == "stopped"
-        assert time.monotonic() - before < FAR_SOONER_S
 
 
 def test_the_deadline_of_a_run_whose_process_is_paused_is_kept_here(shop: Application) -> None:

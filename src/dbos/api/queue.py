@@ -14,6 +14,7 @@ from dbos.errors import DBOSException
 from dbos.models import QueueRateLimit
 from dbos.ops import queue_settings as settings
 from dbos.ops.queue_settings import GivenSettings, checked
+from dbos.storage.protocol import Topic
 from dbos.storage.queues import QueueSettings
 
 P = ParamSpec("P")
@@ -83,6 +84,9 @@ class Queue:
         )
         self.home = Home(checked(name, given), is_registered=False)
         SLOT.registry.declare_queue(self.home.settings.limits())
+        launched = SLOT.instance and SLOT.instance.engine
+        if launched:
+            launched.engine.hub.publish((Topic("queue", name),))
 
     @property
     def name(self) -> str:

@@ -12,6 +12,7 @@ from dbos.engine.execution import Execution
 from dbos.engine.io import Call
 from dbos.engine.registry import Registration
 from dbos.engine.replay import Replay
+from dbos.engine.returns import give_back
 from dbos.errors import MaxRecoveryAttemptsExceededError
 from dbos.serialization import (
     DBOSPortableJSONSerializer,
@@ -33,8 +34,10 @@ async def begin(
     rt: Runtime, run: ClaimedRun, history: Sequence[RecordedStep], term: int
 ) -> Execution | None:
     """Prepare a claimed run. None if it ended instead: what is wrong with it concerns it alone."""
-    target = rt.engine.registry.find(run.name)
-    assert target is not None, "claims name registered functions only"
+    target = _target(rt, run)
+    if target is None:
+        give_back(rt, run, "unbound", f"{run.name} is not registered here")
+        return None
     limit = target.max_recovery_attempts
     if limit is not None and run.recovery_attempts > limit + 1:
         log.dead_lettered(MaxRecoveryAttemptsExceededError(run.workflow_id, limit))
@@ -61,7 +64,19 @@ async def begin(
         deadline_ms=run.deadline_ms,
         replay=Replay(history),
         is_background=True,
+        slot_queue=run.queue_name if run.holds_slot else None,
     )
+
+
+def _target(rt: Runtime, run: ClaimedRun) -> Registration | None:
+    """The function that a run calls; None if it, its class or its instance is not here."""
+    registry = rt.engine.registry
+    target = registry.find(run.name)
+    if target is None or target.class_name != run.class_name:
+        return None
+    if run.config_name is None or (run.class_name, run.config_name) in registry.instances():
+        return target
+    return None
 
 
 def _call(rt: Runtime, run: ClaimedRun, target: Registration) -> Call:
@@ -81,7 +96,7 @@ async def _end(rt: Runtime, run: ClaimedRun, error: Exception) -> None:
     codec = rt.engine.codec
     format = run.serialization or codec.unnamed
     text = codec.dump_error(error, format if codec.can_read(format) else codec.native)
-    row = FinishRow(run.workflow_id, "ERROR", None, text, run.claim)
+    row = FinishRow(run.workflow_id, "ERROR", None, text, run.claim, run.queue_name)
     await rt.io.commit(workflows.finish, row, run.workflow_id)
 
 

@@ -53,14 +53,14 @@ class Registration:
 class Registry:
     """Decorated functions and declared queues. It belongs to the process and outlives engines."""
 
-    queues: dict[str, QueueLimits] = field(default_factory=dict[str, QueueLimits])
-    """The queues that this process declares, by name."""
-    listened: frozenset[str] | None = None
-    """The queues that this process serves, if it was told which; None: all it knows."""
     _by_name: dict[str, Registration] = field(default_factory=dict[str, Registration])
     _hashes: dict[Callable[..., Any], str | None] = field(
         default_factory=dict[Callable[..., Any], "str | None"]
     )
+    queues: dict[str, QueueLimits] = field(default_factory=dict[str, QueueLimits])
+    """The queues that this process declares."""
+    listened: frozenset[str] | None = None
+    """The only queues to serve; None for all. The internal ones are served in any case."""
 
     def add(self, registration: Registration) -> None:
         """Register a function; the last one of a name and kind wins."""
@@ -87,18 +87,25 @@ class Registry:
         return []
 
     def declare_queue(self, limits: QueueLimits) -> None:
-        """Declare a queue for this process, once."""
-        if limits.name in self.queues:
+        """Declare a queue of this process; once for each name."""
+        if self.queues.setdefault(limits.name, limits) is not limits:
             raise DBOSException(
-                f"Queue {limits.name} has already been declared: declare it once and share it."
+                f"Queue {limits.name} has already been declared: declare each queue once, and use "
+                "that object everywhere."
             )
-        self.queues[limits.name] = limits
+
+    def declared_queues(self) -> list[QueueLimits]:
+        return list(self.queues.values())
+
+    def listens_to(self, queue: str) -> bool:
+        """Whether this process serves a queue of this name."""
+        return self.listened is None or queue in self.listened or queue.startswith("_dbos_")
 
     def clear(self) -> None:
         self._by_name.clear()
+        self._hashes.clear()
         self.queues.clear()
         self.listened = None
-        self._hashes.clear()
 
     def code_hash(self, registration: Registration) -> str | None:
         """Hash of the function's own source (contract, core 6.4); None if it is not readable."""

@@ -219,7 +219,7 @@ async def _look_at_queue(rt: Runtime, request: EnqueueRequest) -> None:
         is_known = is_known or found is not None
     if is_known:
         return
-    registered, capabilities = await rt.io.read(queues.servers, name)
+    registered, capabilities = await rt.io.read(queues.servers, name, request.application_name)
     if registered is not None or _is_served(name, capabilities):
         served_until[name] = now_ms + LOOK_AGAIN_AFTER_MS
     elif name not in served_until:

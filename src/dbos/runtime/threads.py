@@ -20,8 +20,9 @@ class WorkerThreads:
     that work: one that waits for something is not counted, for it may wait for a queued job.
     """
 
-    def __init__(self, limit: int | None) -> None:
+    def __init__(self, limit: int | None, on_free: Callable[[], None] | None = None) -> None:
         self._limit = limit
+        self._on_free = on_free
         self._condition = threading.Condition()
         self._jobs: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._idle = 0
@@ -58,6 +59,7 @@ class WorkerThreads:
                 self._condition.notify()
             elif self._jobs:
                 self._add_thread_if_allowed()
+        self._tell_free()
         try:
             yield
         finally:
@@ -70,6 +72,11 @@ class WorkerThreads:
             return None
         with self._condition:
             return max(0, self._limit - self._working() - len(self._jobs))
+
+    def _tell_free(self) -> None:
+        """Have it known that a job may find a thread now; only where threads can run out."""
+        if self._limit is not None and self._on_free is not None:
+            self._on_free()
 
     def stop(self) -> None:
         """Let idle threads go. A thread that is still in user code ends when that code does."""
@@ -112,6 +119,8 @@ class WorkerThreads:
     def _next(self) -> tuple[Callable[[], Any], Future[Any]] | None:
         with self._condition:
             self._idle += 1
+            if not self._jobs:
+                self._tell_free()
             try:
                 while not self._jobs or self._is_surplus():
                     if self._is_stopping or (not self._condition.wait(IDLE_S) and not self._jobs):

@@ -10,6 +10,7 @@ from dbos.storage.protocol import SingleRead, Statement, Topic, Tx, Write
 from dbos.storage.recovery import INTERNAL_QUEUE
 from dbos.storage.rows import Recorded, StepRow
 from dbos.storage.steps import record_pending
+from dbos.storage.workflows import SLOT_FREED
 
 # A cancelled run leaves its queue and frees its deduplication id. The claim stays as it is: the
 # step that is running may still record what it did, and nothing else.
@@ -77,6 +78,8 @@ def _cancelled_topics(_: Command, answer: Commanded) -> Iterable[Topic]:
     for workflow_id in answer.changed:
         yield Topic("cancel", workflow_id)
         yield Topic("done", workflow_id)
+    if answer.changed:
+        yield SLOT_FREED
 
 
 cancel: Final = Write("cancel", cancel_all, _cancelled_topics, rank=60)

@@ -244,13 +244,20 @@ def in_scope(tx: Tx, applications: Sequence[str] | None) -> list[QueueSettings]:
 
 
 SERVERS = Statement(
-    "SELECT capabilities FROM {perdure_executors} WHERE lease_until_epoch_ms > {now_ms}"
+    """
+    SELECT capabilities FROM {perdure_executors}
+    WHERE lease_until_epoch_ms > {now_ms} AND (application_name IS NULL
+        OR CAST(:application_name AS TEXT) IS NULL OR application_name = :application_name)
+    """
 )
 
 
-def servers(tx: Tx, name: str) -> tuple[QueueSettings | None, list[str]]:
-    """A queue's settings, and what each live incarnation can do, as JSON."""
-    return find(tx, name), [row[0] for row in tx.all(SERVERS)]
+def servers(
+    tx: Tx, name: str, application_name: str | None
+) -> tuple[QueueSettings | None, list[str]]:
+    """A queue's settings, and what each live process of an application can do, as JSON."""
+    rows = tx.all(SERVERS, application_name=application_name)
+    return find(tx, name), [row[0] for row in rows]
 
 
 def _values(settings: QueueSettings) -> Mapping[str, object]:

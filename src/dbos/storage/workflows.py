@@ -22,6 +22,9 @@ from dbos.storage.steps import record_pending
 
 _COLUMNS = ", ".join(RUN_COLUMNS)
 
+SLOT_FREED = Topic("queue", "")
+"""Rung when a run left a queue that the writer does not know."""
+
 ADMIT = Statement(
     f"""
     INSERT INTO {{workflow_status}} ({_COLUMNS}, created_at, updated_at)
@@ -136,6 +139,7 @@ FINISH = Statement(
         "output": "text",
         "error": "text",
         "claim": "text",
+        "queue": "text",
     },
 )
 
@@ -165,6 +169,8 @@ def finish_rows(tx: Tx, rows: Sequence[FinishRow]) -> list[bool]:
 def _finished_topics(row: FinishRow, accepted: bool) -> Iterable[Topic]:
     if accepted:
         yield Topic("done", row.workflow_uuid)
+        if row.queue is not None:
+            yield Topic("queue", row.queue)
 
 
 finish: Final = Write("finish", finish_rows, _finished_topics, rank=90, single=True)
@@ -265,6 +271,7 @@ def dead_letter_rows(tx: Tx, rows: Sequence[DeadLetter]) -> list[None]:
 
 def _dead_letter_topics(row: DeadLetter, _: None) -> Iterable[Topic]:
     yield Topic("done", row.workflow_uuid)
+    yield SLOT_FREED
 
 
 dead_letter: Final = Write("dead_letter", dead_letter_rows, _dead_letter_topics, rank=90)

@@ -218,10 +218,10 @@ def queue_unserved(name: str) -> None:
     )
 
 
-def queue_declared_here(name: str) -> None:
+def declared_and_registered(name: str) -> None:
     logger.warning(
-        "Queue %s is registered in the database and declared by this process: here the declaration "
-        "counts",
+        "Queue %s is declared here and registered in the database; the declaration counts in this "
+        "process",
         shown(name),
         stacklevel=2,
     )
@@ -266,6 +266,17 @@ def cannot_start(workflow_id: str, error: BaseException) -> None:
         "Workflow %s cannot start and ends with %s",
         shown(workflow_id),
         describe(error),
+        stacklevel=2,
+    )
+
+
+def given_back(workflow_id: str, reason: str, returns: int) -> None:
+    level = logging.WARNING if returns == 1 else logging.DEBUG
+    logger.log(
+        level,
+        "Workflow %s cannot start here and goes back to its queue: %s",
+        shown(workflow_id),
+        reason,
         stacklevel=2,
     )
 

@@ -17,7 +17,6 @@ from dbos.models import EnqueueOptions, QueueRateLimit
 from dbos.ops import queues
 from dbos.ops.queue_settings import GivenSettings
 from dbos.runtime.drive import drive
-from dbos.telemetry import log
 from dbos.validation import QueueConflictPolicy
 
 P = ParamSpec("P")
@@ -294,8 +293,6 @@ async def _register(
 ) -> Queue:
     version, application = engine.identity.application_version, engine.settings.name
     stored = await queues.register(rt, name, given, on_conflict, version, application)
-    if name in engine.registry.queues:
-        log.queue_declared_here(name)
     return registered_queue(stored)
 
 
