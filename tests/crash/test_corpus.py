@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from dbos.testing import explore_crashes
-from tests.crash.conversations import CORPUS
+from tests.crash.queued import CORPUS
 from tests.support.postgres import PostgresAddress
 
 SMALLEST_EXPLORATION = 150
@@ -19,6 +19,7 @@ ON_POSTGRES = (
     "direct_children_three_deep",
     "gathered_chains",
     "start_and_get_result",
+    "enqueue_refused_by_deduplication",
 )
 
 

@@ -50,6 +50,8 @@ class Contest(NamedTuple):
     recorded: Recorded | None
     admitted: Admitted | None
     """None if the parent may not launch anything any more, or was refused before."""
+    record: StepRow | None = None
+    """The parent's record as it was made."""
 
 
 TAKE = Statement(
@@ -97,7 +99,10 @@ def contend_all(tx: Tx, contenders: Sequence[Contender]) -> list[Contest]:
         verdicts = [*verdicts]
         for index, verdict in zip(records, kept, strict=True):
             verdicts[index] = verdict
-    return [Contest(verdict, places.get(index)) for index, verdict in enumerate(verdicts)]
+    return [
+        Contest(verdict, places.get(index), records.get(index))
+        for index, verdict in enumerate(verdicts)
+    ]
 
 
 def contend_again(tx: Tx, contenders: Sequence[Contender]) -> list[Contest]:
@@ -133,7 +138,8 @@ def _again(tx: Tx, contender: Contender) -> Contest:
             [verdict] = check_claims(tx, [record])
             child = known.child_workflow_id
             found = tx.all(FOUND, workflow_ids=[] if child is None else [child])
-            return Contest(verdict, Admitted(*found[0]) if found else None)
+            made = msgspec.structs.replace(record, child_workflow_id=child, error=known.error)
+            return Contest(verdict, Admitted(*found[0]) if found else None, made)
     return contend_all(tx, [contender])[0]
 
 
