@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dbos import DBOS, Queue, SetEnqueueOptions, SetWorkflowTimeout, error
+from dbos import DBOS, Queue, SetEnqueueOptions, SetWorkflowTimeout
 from tests.behaviour.application import Application
 from tests.behaviour.enqueues import by_name, call, through_queue, with_options
 from tests.behaviour.flavours import Flavour
@@ -133,25 +133,3 @@ def test_a_deduplication_id_is_free_once_its_holder_has_ended(
             return await api.result(await through_queue(api, queue, echo, 2))
 
     assert api.run(scenario) == 2
-
-
-def test_a_child_that_never_starts_is_cancelled_at_its_parents_deadline(
-    app: Application, api: Flavour
-) -> None:
-    queue, echo = Queue("tasks", worker_concurrency=0), echo_of(api)
-
-    @api.workflow()
-    async def parent() -> str:
-        workflow_id: str = (await through_queue(api, queue, echo, 1)).workflow_id
-        return workflow_id
-
-    async def scenario() -> Any:
-        with SetWorkflowTimeout(0.3):
-            child = await api.retrieve(await parent())
-        try:
-            await api.result(child)
-        except error.DBOSAwaitedWorkflowCancelledError:
-            return "cancelled"
-        return "ran"
-
-    assert api.run(scenario) == "cancelled"
