@@ -7,7 +7,16 @@ from typing import Any, Final, ParamSpec, TypeVar, overload
 
 from dbos.api.enqueueing import Placed, place_function
 from dbos.api.handles import WorkflowHandle, WorkflowHandleAsync
-from dbos.api.queue_members import Change, ChangeAsync, Home, Read, ReadAsync
+from dbos.api.queue_members import (
+    Change,
+    ChangeAsync,
+    Home,
+    Housed,
+    Read,
+    ReadAsync,
+    home_of,
+    house,
+)
 from dbos.api.slot import SLOT
 from dbos.engine.engine import Engine
 from dbos.errors import DBOSException
@@ -21,7 +30,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Queue:
+class Queue(Housed):
     """A queue of workflows, declared in this process: at import, before or after launch.
 
     Limits hold strictly. Workflows start by priority, then in the order in which they were
@@ -52,9 +61,6 @@ class Queue:
         DBOSException: the name "has already been declared".
     """
 
-    home: Home
-    """Where the settings are kept. Not for users."""
-
     def __init__(
         self,
         name: str,
@@ -82,21 +88,17 @@ class Queue:
             priority_enabled=priority_enabled,
             partition_queue=partition_queue,
         )
-        self.home = Home(checked(name, given), is_registered=False)
-        SLOT.registry.declare_queue(self.home.settings.limits())
+        settings_now = checked(name, given)
+        house(self, Home(settings_now, is_registered=False))
+        SLOT.registry.declare_queue(settings_now.limits())
         launched = SLOT.instance and SLOT.instance.engine
         if launched:
             launched.engine.hub.publish((Topic("queue", name),))
 
     @property
-    def name(self) -> str:
-        """The name of the queue."""
-        return self.home.settings.name
-
-    @property
     def application_name(self) -> str | None:
         """The application that owns a registered queue; None if unclaimed, and if declared."""
-        return self.home.settings.application_name
+        return home_of(self).settings.application_name
 
     concurrency: Final = Read(settings.CONCURRENCY)
     get_concurrency_async: Final = ReadAsync(settings.CONCURRENCY)
@@ -207,7 +209,7 @@ class Queue:
     def _place(
         self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Placed:
-        if self.home.client is not None:
+        if home_of(self).client is not None:
             raise DBOSException(
                 f"Queue {self.name} is client-bound, and a client knows no functions: use "
                 "DBOSClient.enqueue with the name of the workflow."
@@ -221,5 +223,5 @@ class Queue:
 def registered_queue(stored: QueueSettings, client: Engine | None = None) -> Queue:
     """A queue that is kept in the database; of a client, if one looked it up."""
     queue = Queue.__new__(Queue)
-    queue.home = Home(stored, is_registered=True, client=client)
+    house(queue, Home(stored, is_registered=True, client=client))
     return queue

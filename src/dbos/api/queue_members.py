@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
+from typing import Any, Generic, Protocol, TypeVar, overload
 
 from dbos.api.slot import around
 from dbos.engine.engine import Engine
@@ -15,9 +15,6 @@ from dbos.runtime.drive import drive
 from dbos.runtime.loops import running_loop
 from dbos.storage.queues import QueueSettings
 from dbos.telemetry import log
-
-if TYPE_CHECKING:
-    from dbos.api.queue import Queue
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -35,6 +32,26 @@ class Home:
     def engine(self) -> Engine:
         """The engine through which the stored settings are reached."""
         return around() if self.client is None else self.client
+
+
+class Housed:
+    """A queue, as far as its settings go."""
+
+    @property
+    def name(self) -> str:
+        """The name of the queue."""
+        return home_of(self).settings.name
+
+
+def house(queue: Housed, home: Home) -> None:
+    """Give a queue the place of its settings."""
+    queue.__dict__["home"] = home
+
+
+def home_of(queue: Housed) -> Home:
+    """The place of a queue's settings; no attribute of the class, since it is not for users."""
+    home: Home = queue.__dict__["home"]
+    return home
 
 
 class AsyncReader(Protocol[T_co]):
@@ -66,15 +83,15 @@ class Read(Generic[T]):
         self._setting = setting
 
     @overload
-    def __get__(self, queue: None, owner: type[Queue]) -> Read[T]: ...
+    def __get__(self, queue: None, owner: type[Housed]) -> Read[T]: ...
 
     @overload
-    def __get__(self, queue: Queue, owner: type[Queue]) -> T: ...
+    def __get__(self, queue: Housed, owner: type[Housed]) -> T: ...
 
-    def __get__(self, queue: Queue | None, owner: type[Queue]) -> T | Read[T]:
+    def __get__(self, queue: Housed | None, owner: type[Housed]) -> T | Read[T]:
         if queue is None:
             return self
-        home = queue.home
+        home = home_of(queue)
         if not home.is_registered:
             return self._setting.read(home.settings)
         _warn_under_a_loop(self._setting.name, f"get_{self._setting.name}_async")
@@ -88,11 +105,11 @@ class ReadAsync(Generic[T]):
     def __init__(self, setting: Setting[T]) -> None:
         self._setting = setting
 
-    def __get__(self, queue: Queue, owner: type[Queue]) -> AsyncReader[T]:
+    def __get__(self, queue: Housed, owner: type[Housed]) -> AsyncReader[T]:
         setting = self._setting
 
         async def read() -> T:
-            home = queue.home
+            home = home_of(queue)
             if not home.is_registered:
                 return setting.read(home.settings)
             return setting.read(await queues.settings_of(home.engine().aio, queue.name))
@@ -111,13 +128,13 @@ class Change(Generic[T]):
     def __init__(self, setting: Setting[T]) -> None:
         self._setting = setting
 
-    def __get__(self, queue: Queue, owner: type[Queue]) -> Changer[T]:
+    def __get__(self, queue: Housed, owner: type[Housed]) -> Changer[T]:
         setting = self._setting
 
         def change(value: T) -> None:
             _refuse_declared(queue, setting.name)
             _warn_under_a_loop(f"set_{setting.name}", f"set_{setting.name}_async")
-            drive(queues.change(queue.home.engine().blocking, queue.name, setting, value))
+            drive(queues.change(home_of(queue).engine().blocking, queue.name, setting, value))
 
         return _named(change, f"set_{setting.name}")
 
@@ -128,18 +145,18 @@ class ChangeAsync(Generic[T]):
     def __init__(self, setting: Setting[T]) -> None:
         self._setting = setting
 
-    def __get__(self, queue: Queue, owner: type[Queue]) -> AsyncChanger[T]:
+    def __get__(self, queue: Housed, owner: type[Housed]) -> AsyncChanger[T]:
         setting = self._setting
 
         async def change(value: T) -> None:
             _refuse_declared(queue, setting.name)
-            await queues.change(queue.home.engine().aio, queue.name, setting, value)
+            await queues.change(home_of(queue).engine().aio, queue.name, setting, value)
 
         return _named(change, f"set_{setting.name}_async")
 
 
-def _refuse_declared(queue: Queue, setting: str) -> None:
-    if not queue.home.is_registered:
+def _refuse_declared(queue: Housed, setting: str) -> None:
+    if not home_of(queue).is_registered:
         raise DBOSException(
             f"set_{setting} is only supported for queues registered via DBOS.register_queue; "
             f"queue {queue.name} is declared in code: change its declaration."
