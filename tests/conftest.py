@@ -20,11 +20,14 @@ settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 @pytest.fixture(autouse=True)
 def registrations_made_on_import() -> Iterator[None]:
-    """Keep what modules decorated, in whatever order the tests run: some tests forget it all."""
+    """Keep what modules registered, in whatever order the tests run: some tests forget it all."""
     made, classes = list(SLOT.registry.all()), SLOT.registry.classes
     kinds, instances = classes.all(), classes.all_instances()
+    queues = list(SLOT.registry.queues.values())
     yield
     SLOT.registry.clear()
+    for queue in queues:
+        SLOT.registry.declare_queue(queue)
     for kind, name in kinds:
         classes.add(kind, name)
     for instance in instances:

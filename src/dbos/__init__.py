@@ -8,15 +8,18 @@ from dbos.api.migration import run_dbos_database_migrations
 from dbos.api.options import (
     DBOSContextEnsure,
     DBOSContextSetAuth,
+    SetEnqueueOptions,
     SetWorkflowAttributes,
     SetWorkflowID,
     SetWorkflowTimeout,
 )
+from dbos.api.queue import Queue
 from dbos.api.reservations import StepReservation
 from dbos.config import DBOSConfig, FailoverConfig
 from dbos.errors import PortableWorkflowError
 from dbos.models import (
     DuplicationPolicy,
+    EnqueueOptions,
     SendMessage,
     StepInfo,
     StepOptions,
@@ -43,12 +46,15 @@ __all__ = [
     "DBOSContextSetAuth",
     "DBOSPortableJSONSerializer",
     "DuplicationPolicy",
+    "EnqueueOptions",
     "FailoverConfig",
     "JSONSerializer",
     "PickleSerializer",
     "PortableWorkflowError",
+    "Queue",
     "SendMessage",
     "Serializer",
+    "SetEnqueueOptions",
     "SetWorkflowAttributes",
     "SetWorkflowID",
     "SetWorkflowTimeout",

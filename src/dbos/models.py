@@ -186,6 +186,13 @@ class StepOptions(TypedDict, total=False):
     timeout_seconds: float | None
 
 
+class QueueRateLimit(TypedDict):
+    """At most `limit` starts in any window of `period` seconds, over all processes."""
+
+    limit: int
+    period: float
+
+
 class EnqueueOptions(TypedDict):
     """What to enqueue, by name, and how. A key set to None counts as unset; times are seconds."""
 

@@ -39,6 +39,8 @@ SHORTEST_POLL_S = 0.001
 # JSON text escapes NUL always, and a real backslash as two, so an odd one is the escape.
 _ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
+QueueConflictPolicy = Literal["update_if_latest_version", "always_update", "never_update"]
+
 _Choice = TypeVar("_Choice", bound=str)
 
 
@@ -361,10 +363,27 @@ def duplication_policy(value: object) -> Literal["reject", "return-existing"]:
     return _one_of(value, policies, "duplication_policy")
 
 
+def conflict_policy(value: object) -> QueueConflictPolicy:
+    """What registering a queue does when the queue is known."""
+    policies: tuple[QueueConflictPolicy, ...] = (
+        "update_if_latest_version",
+        "always_update",
+        "never_update",
+    )
+    return _one_of(value, policies, "on_conflict")
+
+
 def workflow_id_reuse_policy(value: object) -> Literal["return-existing", "reject"]:
     """What to do when a workflow id is in use; None is the default."""
     policies: tuple[Literal["return-existing", "reject"], ...] = ("return-existing", "reject")
     return _one_of(value, policies, "workflow_id_reuse_policy")
+
+
+def flag(value: object, name: str) -> bool:
+    """True or False."""
+    if not isinstance(value, bool):
+        raise DBOSInvalidInputError(f"{name} must be a bool, not {type(value).__name__}")
+    return value
 
 
 def shown(text: str) -> str:

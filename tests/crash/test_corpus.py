@@ -19,6 +19,7 @@ ON_POSTGRES = (
     "direct_children_three_deep",
     "gathered_chains",
     "start_and_get_result",
+    "enqueue_refused_by_deduplication",
 )
 
 

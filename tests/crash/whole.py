@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.crash import conversations, corpus, methods, steering
+from tests.crash import conversations, corpus, methods, queued, steering
 
-MODULES = (corpus, conversations, methods, steering)
+MODULES = (corpus, conversations, methods, queued, steering)
 
 CORPUS = corpus.CORPUS

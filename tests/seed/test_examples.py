@@ -7,13 +7,14 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dbos import DBOS
+from dbos import DBOS, Queue
 from tests.seed.network import Site, aiohttp_for, requests_for, serving
 
 ROOT = Path(__file__).parents[2]
@@ -122,7 +123,7 @@ def test_async_workflows(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 APPLICATION = """
-from dbos import DBOS
+from dbos import DBOS, Queue
 
 @DBOS.workflow()
 def my_workflow(word: str) -> str:
@@ -157,3 +158,42 @@ def test_class_based_workflows(database: str, site: Site) -> None:
     program = run_example("class_based_workflows", DBOS=DBOS, requests=requests_for(site))
 
     assert program["result"] == {"transformed": {"status": "ok", "path": "/data"}}
+
+
+@pytest.mark.usefixtures("launched")
+def test_queue_based_processing() -> None:
+    program = run_example("queue_based_processing", DBOS=DBOS)
+
+    assert program["result"] == "Completed task 123"
+    assert program["rate_limited_queue"].limiter == {"limit": 100, "period": 60}
+
+
+@pytest.mark.usefixtures("launched")
+def test_queue_with_partitioning() -> None:
+    """Of each user one action at a time, in order, while the users go on side by side."""
+    program = run_example("queue_with_partitioning", DBOS=DBOS, Queue=Queue)
+    ledger: dict[str, list[int]] = {}
+    begun: list[str] = []
+    both_run = threading.Barrier(2)
+
+    @DBOS.workflow()
+    def act(user_id: str, number: int) -> str:
+        begun.append(user_id)
+        alone = begun.count(user_id) == 1
+        if number == 0:
+            # Neither user goes on before the other one runs as well.
+            both_run.wait(timeout=60)
+        DBOS.sleep(0.001 * (5 - number))
+        ledger.setdefault(user_id, []).append(number)
+        begun.remove(user_id)
+        return "alone" if alone else "crowded"
+
+    handles = [
+        program["queue"].enqueue(act, user_id, number, partition_key=user_id)
+        for number in range(5)
+        for user_id in ("ann", "bob")
+    ]
+    told = {handle.get_result() for handle in handles}
+
+    assert ledger == {"ann": [0, 1, 2, 3, 4], "bob": [0, 1, 2, 3, 4]}
+    assert told == {"alone"}

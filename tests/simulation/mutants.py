@@ -13,7 +13,7 @@ import msgspec
 from dbos.engine import starts
 from dbos.engine import steps as step_path
 from dbos.ops import sleep
-from dbos.storage import recovery, steps, workflows
+from dbos.storage import claims, recovery, steps, workflows
 from dbos.storage.protocol import Statement
 from dbos.storage.rows import FinishRow, StepRow
 from dbos.testing import sim_io, simulation
@@ -79,12 +79,12 @@ def _forgetful_replay() -> list[Change]:
 def _stale_claims() -> list[Change]:
     return [
         (recovery, "TAKE_OVER", _without(recovery.TAKE_OVER, "owner_xid = :claim,")),
-        (recovery, "CLAIM", _without(recovery.CLAIM, "owner_xid = :claim,")),
+        (claims, "CLAIM", _without(claims.CLAIM, "owner_xid = :claim,")),
     ]
 
 
 def _lost_claims() -> list[Change]:
-    return [(recovery, "claim", replace(recovery.claim, again=None))]
+    return [(claims, "claim", replace(claims.claim, again=None))]
 
 
 def _blind_trust() -> list[Change]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from dbos.serialization.codec import Codec, Stored
 from dbos.serialization.typed import JSONSerializer
-from dbos.storage import recovery
+from dbos.storage import claims, recovery
 from dbos.storage.protocol import Write
 from dbos.storage.rows import (
     Admitted,
@@ -174,8 +174,8 @@ class Oracle:
                 self._holders[arg.workflow_uuid] = process
             case HandBack() if self._find(arg.workflow_uuid, 0).claim != before.claim:
                 self._holders[arg.workflow_uuid] = None
-            case recovery.ClaimRequest():
-                self._grant(process, answer)
+            case claims.ClaimRequest():
+                self._grant(process, answer.runs)
             case _:
                 pass
 

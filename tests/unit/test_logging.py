@@ -218,6 +218,7 @@ def test_nothing_is_formatted_below_the_level() -> None:
         (lambda: log.workflow_id_used_up("w"), logging.WARNING),
         (lambda: log.other_queue("w", "a", None), logging.WARNING),
         (lambda: log.queue_unserved("a"), logging.WARNING),
+        (lambda: log.blocking_under_a_loop("Queue.limiter", "x"), logging.WARNING),
         (lambda: log.execution_stopped("w", "cancelled"), logging.DEBUG),
         (lambda: log.dead_lettered(DBOSInvalidInputError("x")), logging.ERROR),
         (lambda: log.stranded("f", None, "version"), logging.WARNING),

@@ -6,14 +6,11 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
-
-import msgspec
 
 from dbos.clock import HostIdentity, new_id, new_token
 from dbos.config import Settings
 from dbos.engine.engine import Engine, Identity, Runtime
-from dbos.engine.execution import LEFT, Execution, execute, forgo, hand_back
+from dbos.engine.execution import Execution, execute, forgo, hand_back
 from dbos.engine.io import Closed, Io
 from dbos.engine.registry import Registry
 from dbos.errors import DBOSException
@@ -28,6 +25,7 @@ from dbos.runtime.threads import WorkerThreads
 from dbos.runtime.wakeups import WakeupHub
 from dbos.serialization.codec import Codec, Serializer
 from dbos.serialization.typed import JSONSerializer
+from dbos.services.claimants import capabilities
 from dbos.services.deadlines import Deadlines
 from dbos.services.dispatcher import Dispatcher
 from dbos.services.failover import BATCH as TAKEOVER_BATCH
@@ -38,7 +36,7 @@ from dbos.services.lookout import Lookout
 from dbos.storage import executors, versions
 from dbos.storage.open import OpenOptions, open_database
 from dbos.storage.protocol import Topic
-from dbos.storage.recovery import Claimant, ClaimRequest, Runnable, TakeOver
+from dbos.storage.recovery import TakeOver
 from dbos.storage.rows import ExecutorRow
 from dbos.storage.versions import VersionRegistration
 from dbos.telemetry import log
@@ -115,7 +113,7 @@ class LaunchedEngine:
         )
         self._committer = Committer(self._database, self._publish, settle_all)
         self._loops = LoopHouse()
-        self._threads = WorkerThreads(settings.max_executor_threads)
+        self._threads = WorkerThreads(settings.max_executor_threads, self._thread_freed)
         self._lease_committer = Committer(
             self._database, self._publish, settle_all, (self._database.lanes,)
         )
@@ -141,7 +139,7 @@ class LaunchedEngine:
         )
         self._failover = Failover(self._committer, self._reader, self._host, self._take_over)
         self._dispatcher = Dispatcher(
-            self.engine, self._committer, self._reader, self._claim_request
+            self.engine, self._committer, self._reader, self._hub, self._threads
         )
         self._lookout = Lookout(self.engine, self._reader, self._hub, settings.notification_poll_s)
         self._deadlines = Deadlines(self.engine, self._committer, self._reader, self._hub)
@@ -157,9 +155,6 @@ class LaunchedEngine:
             self._register_version()
             self._lease.renew()
             self._start(self._lease)
-            for queue in self._dispatcher.queues:
-                self._hub.attach(Topic("queue", queue), self._dispatcher.bell)
-            self._hub.attach(LEFT, self._dispatcher.bell)
             self._failover.recover_all()
             if self._notifier is not None:
                 self._start(self._notifier)
@@ -293,42 +288,14 @@ class LaunchedEngine:
             pid=self._host.pid,
             process_started=self._host.process_started,
             lease_ms=round(settings.lease_s * 1000),
-            capabilities=self._capabilities(),
+            capabilities=capabilities(self.engine, self._dispatcher.queues),
         )
 
-    def _capabilities(self) -> str:
-        capabilities: dict[str, Any] = {
-            "functions": self._registry.runnable(),
-            "instances": self._registry.instances(),
-            "queues": list(self._dispatcher.queues),
-            "formats": sorted(self.engine.codec.readable),
-        }
-        return msgspec.json.encode(capabilities).decode()
+    def _thread_freed(self) -> None:
+        self._dispatcher.thread_freed()
 
     def _take_over(self) -> TakeOver:
         return TakeOver(self.settings.name, new_token(), TAKEOVER_BATCH)
-
-    def _claim_request(self, queue: str, batch: int) -> ClaimRequest:
-        settings, identity = self.settings, self.engine.identity
-        free = self._threads.free()
-        claimant = Claimant(
-            incarnation_id=identity.incarnation_id,
-            executor_id=identity.executor_id,
-            application_name=settings.name,
-            application_version=identity.application_version,
-            is_latest=identity.is_latest_version,
-            any_version=settings.version_policy == "any",
-            by_source=settings.version_policy == "compatible",
-            formats=sorted(self.engine.codec.readable),
-            functions=[
-                Runnable(name, code_hash, class_name)
-                for name, class_name, code_hash in self._registry.runnable()
-            ],
-            instances=self._registry.instances(),
-        )
-        return ClaimRequest(
-            claimant, queue, new_token(), min(batch, free), self.engine.codec.unnamed
-        )
 
 
 def application_version(settings: Settings, registry: Registry) -> str:

@@ -115,6 +115,7 @@ def destroy(*, destroy_registry: bool = False, workflow_completion_timeout_sec: 
         if instance.engine is not None:
             instance.engine.close(workflow_completion_timeout_sec)
         log.shut_down()
+    SLOT.registry.listened = None
     if destroy_registry:
         SLOT.registry.clear()
 

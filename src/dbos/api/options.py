@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from types import TracebackType
 from typing import Any
 
 from dbos import validation
+from dbos.api.slot import around
 from dbos.engine.context import (
     ArmedId,
     Authentication,
+    EnqueueSettings,
     Scope,
     Timeout,
     current_scope,
@@ -16,7 +19,8 @@ from dbos.engine.context import (
     on_behalf_of,
     with_options,
 )
-from dbos.models import WorkflowIDReusePolicy
+from dbos.errors import DBOSException
+from dbos.models import DuplicationPolicy, WorkflowIDReusePolicy
 
 
 class _OptionBlock:
@@ -94,6 +98,52 @@ class SetWorkflowTimeout(_OptionBlock):
         return {"timeout": self._timeout}
 
 
+class SetEnqueueOptions(_OptionBlock):
+    """Say how workflows are enqueued in the block. Every option counts, also those left out.
+
+    Direct calls in the block ignore the options; `start_workflow` refuses all but `app_version`.
+    Children do not take them over.
+
+    Args:
+        deduplication_id: while an active workflow on the same queue has it, another is refused.
+        priority: 1 to 2147483647, the lowest first; None comes before all.
+        app_version: only a process of this version may run the workflow; default: the enqueuer's.
+        queue_partition_key: the key whose limits or order the workflow comes under.
+        delay_seconds: not to be started earlier; counted from the construction of this object.
+        duplication_policy: `"reject"` raises `DBOSQueueDeduplicatedError` if the id is held;
+            `"return-existing"` follows the holder; default `"reject"`.
+
+    Raises:
+        DBOSInvalidInputError: an option is out of range; "Invalid priority" and the like.
+    """
+
+    def __init__(
+        self,
+        *,
+        deduplication_id: str | None = None,
+        priority: int | None = None,
+        app_version: str | None = None,
+        queue_partition_key: str | None = None,
+        delay_seconds: float | None = None,
+        duplication_policy: DuplicationPolicy | None = None,
+    ) -> None:
+        identifier = validation.optional_identifier
+        delay_s = (
+            None if delay_seconds is None else validation.duration(delay_seconds, "delay_seconds")
+        )
+        self._settings = EnqueueSettings(
+            deduplication_id=identifier(deduplication_id, "deduplication_id"),
+            priority=validation.priority(priority),
+            app_version=identifier(app_version, "app_version"),
+            queue_partition_key=identifier(queue_partition_key, "queue_partition_key"),
+            delay_until_ms=None if delay_s is None else _now_ms() + round(delay_s * 1000),
+            duplication_policy=validation.duplication_policy(duplication_policy),
+        )
+
+    def _changes(self) -> dict[str, Any]:
+        return {"enqueue": self._settings}
+
+
 class SetWorkflowAttributes(_OptionBlock):
     """Attach attributes to every workflow started in the block; children do not inherit them.
 
@@ -143,3 +193,11 @@ def authentication(user: str | None, roles: list[str] | None) -> Authentication:
     return Authentication(
         validation.optional_label(user, "user"), None if known is None else tuple(known)
     )
+
+
+def _now_ms() -> int:
+    """The database's clock; before launch the host's, which is the best there is."""
+    try:
+        return around().blocking.io.now_ms()
+    except DBOSException:
+        return time.time_ns() // 1_000_000

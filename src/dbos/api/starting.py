@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MethodType
 from typing import Any
 
@@ -19,14 +19,19 @@ from dbos.api.slot import around
 from dbos.api.twins import refuse_under_a_loop
 from dbos.engine import roles
 from dbos.engine.admission import StartCall
-from dbos.engine.context import Authentication, current_scope
+from dbos.engine.context import Authentication, EnqueueSettings, current_scope
 from dbos.engine.engine import Engine
 from dbos.engine.execution import Execution
 from dbos.engine.io import Call
-from dbos.engine.registry import registration_of
+from dbos.engine.registry import Registration, registration_of
 from dbos.engine.starts import place_start, start_workflow
 from dbos.engine.steps import StepCall, StepPolicy, place_call, run_step
-from dbos.errors import DBOSEventLoopError, DBOSWorkflowFunctionNotFoundError
+from dbos.errors import (
+    DBOSEventLoopError,
+    DBOSException,
+    DBOSInvalidInputError,
+    DBOSWorkflowFunctionNotFoundError,
+)
 from dbos.models import StepOptions
 from dbos.runtime.drive import drive
 from dbos.runtime.loops import running_loop
@@ -57,6 +62,19 @@ async def _start_here(engine: Engine, call: StartCall) -> AsyncHandle[Any]:
 def _start_call(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> StartCall:
+    target = startable(function)
+    settings = current_scope().options.enqueue
+    if settings is not None:
+        _refuse_enqueue_settings(target.name, settings)
+    call = Call(target.body, with_receiver(function, args), kwargs, target.is_async)
+    start = place_start(target, call, step_ids=1)
+    if settings is None:
+        return start
+    return replace(start, application_version=settings.app_version)
+
+
+def startable(function: Callable[..., Any]) -> Registration:
+    """What a decorated function is registered as, if it can be run by itself."""
     target = registration_of(function)
     if target is None:
         name = getattr(function, "__qualname__", type(function).__name__)
@@ -64,8 +82,31 @@ def _start_call(
             "not started",
             f"{name} is not registered: decorate it with @DBOS.workflow() before starting it",
         )
-    args = with_receiver(function, args)
-    return place_start(target, Call(target.body, args, kwargs, target.is_async), step_ids=1)
+    return target
+
+
+def _refuse_enqueue_settings(name: str, settings: EnqueueSettings) -> None:
+    """A workflow that is on no queue has no place, key or delay there."""
+    given = [
+        option
+        for option, value in (
+            ("deduplication_id", settings.deduplication_id),
+            ("priority", settings.priority),
+            ("queue_partition_key", settings.queue_partition_key),
+            ("delay_seconds", settings.delay_until_ms),
+        )
+        if value is not None
+    ]
+    if given:
+        raise DBOSException(
+            f"Workflow {name} is not being enqueued, so {' and '.join(given)} of SetEnqueueOptions "
+            "cannot apply: enqueue it, or start it outside the block."
+        )
+    if settings.duplication_policy == "return-existing":
+        raise DBOSInvalidInputError(
+            f"duplication_policy 'return-existing' requires a queue, and workflow {name} is "
+            "started without one: enqueue it"
+        )
 
 
 def with_receiver(function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -46,6 +46,9 @@ class StartCall:
         args = tuple(self.call.args)
         return args if self.receiver is None else args[1:]
 
+    application_version: str | None = None
+    """The version stored with the run; None: this process's."""
+
 
 def build(engine: Engine, start: StartCall, now_ms: int) -> NewRun:
     """The row of a run that is called or started: PENDING, and claimed by this incarnation."""
@@ -65,7 +68,7 @@ def build(engine: Engine, start: StartCall, now_ms: int) -> NewRun:
         serialization=format,
         owner_xid=engine.new_token(),
         application_name=engine.settings.name,
-        application_version=engine.identity.application_version,
+        application_version=start.application_version or engine.identity.application_version,
         application_id=engine.settings.app_id,
         executor_id=engine.identity.executor_id,
         incarnation_id=engine.identity.incarnation_id,

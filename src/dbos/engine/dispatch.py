@@ -13,8 +13,9 @@ from dbos.engine.execution import Execution
 from dbos.engine.io import Call
 from dbos.engine.registry import Registration
 from dbos.engine.replay import Replay
+from dbos.engine.returns import give_back
 from dbos.engine.roles import required_by
-from dbos.errors import DBOSWorkflowFunctionNotFoundError, MaxRecoveryAttemptsExceededError
+from dbos.errors import MaxRecoveryAttemptsExceededError
 from dbos.serialization import (
     DBOSPortableJSONSerializer,
     coerce_portable_arguments,
@@ -36,7 +37,14 @@ async def begin(
 ) -> Execution | None:
     """Prepare a claimed run. None if it ended instead: what is wrong with it concerns it alone."""
     target = rt.engine.registry.find(run.name)
-    assert target is not None, "claims name registered functions only"
+    if target is None:
+        give_back(rt, run, "unbound", f"{run.name} is not registered here")
+        return None
+    try:
+        subject = target.classes.subject(target, run.class_name, run.config_name)
+    except LookupError as missing:
+        give_back(rt, run, "unbound", f"{missing} is not registered here")
+        return None
     limit = target.max_recovery_attempts
     if limit is not None and run.recovery_attempts > limit + 1:
         log.dead_lettered(MaxRecoveryAttemptsExceededError(run.workflow_id, limit))
@@ -48,7 +56,6 @@ async def begin(
         overdue = Expiry((run.workflow_id,), now_ms)
         await rt.io.commit(deadlines.expire, overdue, run.workflow_id)
         return None
-    subject = _subject(run, target)
     try:
         call, authentication = _call(rt, run, target, subject), _authentication(run)
     except Exception as error:
@@ -67,17 +74,8 @@ async def begin(
         required_roles=required_by(target, call.args),
         replay=Replay(history),
         is_background=True,
+        slot_queue=run.queue_name if run.holds_slot else None,
     )
-
-
-def _subject(run: ClaimedRun, target: Registration) -> object:
-    """What a method is called on; None for a plain function."""
-    try:
-        return target.classes.subject(target, run.class_name, run.config_name)
-    except LookupError as missing:
-        raise DBOSWorkflowFunctionNotFoundError(
-            run.workflow_id, f"{missing} is not registered in this process"
-        ) from None
 
 
 def _call(rt: Runtime, run: ClaimedRun, target: Registration, subject: object) -> Call:
@@ -100,7 +98,7 @@ async def _end(rt: Runtime, run: ClaimedRun, error: Exception) -> None:
     codec = rt.engine.codec
     format = run.serialization or codec.unnamed
     text = codec.dump_error(error, format if codec.can_read(format) else codec.native)
-    row = FinishRow(run.workflow_id, "ERROR", None, text, run.claim)
+    row = FinishRow(run.workflow_id, "ERROR", None, text, run.claim, run.queue_name)
     await rt.io.commit(workflows.finish, row, run.workflow_id)
 
 

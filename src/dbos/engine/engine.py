@@ -62,6 +62,8 @@ class Engine:
     blocking_io: Io
     async_io: Io
     running: dict[str, Execution] = field(default_factory=dict[str, Execution])
+    served_until: dict[str, int] = field(default_factory=dict[str, int])
+    """Undeclared queues that were enqueued to: until when they count as served; 0: warned of."""
     blocking: Runtime = field(init=False)
     """This engine for sync callers."""
     aio: Runtime = field(init=False)

@@ -57,6 +57,8 @@ class Execution:
     replay: Replay = field(default_factory=Replay)
     required_roles: Roles = ()
     is_background: bool = False
+    slot_queue: str | None = None
+    """The queue on which its end may let another run start."""
     next_step_id: int = 1
     in_flight: int = 0
     """Operations under way: more than one only in tasks of an async run."""
@@ -226,7 +228,7 @@ async def _finish(rt: Runtime, run: Execution, outcome: Outcome) -> bool:
     """Record the outcome; False if the run was no longer ours."""
     output, error, outcome = encode_outcome(rt, run, outcome)
     status = "SUCCESS" if isinstance(outcome, Success) else "ERROR"
-    row = FinishRow(run.workflow_id, status, output, error, run.claim)
+    row = FinishRow(run.workflow_id, status, output, error, run.claim, run.slot_queue)
     try:
         accepted = await rt.io.commit(workflows.finish, row, run.workflow_id)
     except Closed:

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from dbos.engine.classes import REGISTRATION, Classes
-from dbos.errors import DBOSConflictingRegistrationError
+from dbos.errors import DBOSConflictingRegistrationError, DBOSException
 from dbos.serialization.codec import WorkflowSerializationFormat
+from dbos.storage.queue_limits import QueueLimits
 from dbos.telemetry import log
 
 Kind = Literal["workflow", "step", "transaction"]
@@ -61,7 +62,7 @@ class Registration:
 
 @dataclass(slots=True)
 class Registry:
-    """Decorated functions. It belongs to the process and outlives engines."""
+    """Decorated functions and declared queues. It belongs to the process and outlives engines."""
 
     classes: Classes = field(default_factory=Classes)
     alert_handler: Callable[..., Any] | None = None
@@ -70,6 +71,10 @@ class Registry:
     _hashes: dict[Callable[..., Any], str | None] = field(
         default_factory=dict[Callable[..., Any], "str | None"]
     )
+    queues: dict[str, QueueLimits] = field(default_factory=dict[str, QueueLimits])
+    """The queues that this process declares."""
+    listened: frozenset[str] | None = None
+    """The only queues to serve; None for all. The internal ones are served in any case."""
 
     def add(self, registration: Registration) -> None:
         """Register a function; the last one of a name and kind wins."""
@@ -92,23 +97,32 @@ class Registry:
     def all(self) -> Iterator[Registration]:
         return iter(list(self._by_name.values()))
 
-    def runnable(self) -> list[tuple[str, str | None, str | None]]:
-        """What runs can be of: the name of the run, its class, and the hash of its source."""
-        return [
-            (registration.run_name, class_name, self.code_hash(registration))
-            for registration in self.all()
-            for class_name in self.classes.class_names(registration)
-        ]
-
     def instances(self) -> list[tuple[str, str]]:
         """Class and config name of every registered instance."""
         return self.classes.instances()
+
+    def declare_queue(self, limits: QueueLimits) -> None:
+        """Declare a queue of this process; once for each name."""
+        if self.queues.setdefault(limits.name, limits) is not limits:
+            raise DBOSException(
+                f"Queue {limits.name} has already been declared: declare each queue once, and use "
+                "that object everywhere."
+            )
+
+    def declared_queues(self) -> list[QueueLimits]:
+        return list(self.queues.values())
+
+    def listens_to(self, queue: str) -> bool:
+        """Whether this process serves a queue of this name."""
+        return self.listened is None or queue in self.listened or queue.startswith("_dbos_")
 
     def clear(self) -> None:
         self._by_name.clear()
         self.classes.clear()
         self.alert_handler = None
         self._hashes.clear()
+        self.queues.clear()
+        self.listened = None
 
     def code_hash(self, registration: Registration) -> str | None:
         """Hash of the function's own source (contract, core 6.4); None if it is not readable."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dbos.engine import admission, roles
 from dbos.engine.admission import StartCall
-from dbos.engine.context import current_scope
+from dbos.engine.context import Scope, current_scope
 from dbos.engine.execution import STOPPED, Execution, execute, forgo, hand_back_claim
 from dbos.engine.io import Call, Closed
 from dbos.engine.outcome import Failure, Outcome, Success
@@ -40,20 +40,9 @@ def place_start(target: Registration, call: Call, step_ids: int) -> StartCall:
     scope = current_scope()
     receiver = target.classes.receiver(target, call.args)
     required = roles.required_by(target, call.args)
-    if scope.step is not None:
-        raise DBOSUsageError(
-            f"Workflow {target.name} cannot be started from within a {scope.step.kind}: "
-            "call it from workflow code, or from outside a workflow."
-        )
+    refuse_in_step(scope, target.name)
     parent = scope.run
-    armed = scope.options.armed_id
-    own_id = None
-    if armed is not None:
-        if not armed.used:
-            armed.used = True
-            own_id = armed.workflow_id
-        elif parent is None:
-            log.workflow_id_used_up(armed.workflow_id)
+    own_id = take_armed_id(scope)
     return StartCall(
         target,
         call,
@@ -65,6 +54,28 @@ def place_start(target: Registration, call: Call, step_ids: int) -> StartCall:
         required,
         receiver,
     )
+
+
+def refuse_in_step(scope: Scope, name: str) -> None:
+    """Workflows are started by workflow code or from outside, never by a step or transaction."""
+    if scope.step is not None:
+        raise DBOSUsageError(
+            f"Workflow {name} cannot be started from within a {scope.step.kind}: "
+            "call it from workflow code, or from outside a workflow."
+        )
+
+
+def take_armed_id(scope: Scope) -> str | None:
+    """The id of a `with SetWorkflowID` block, for the first workflow that is started in it."""
+    armed = scope.options.armed_id
+    if armed is None:
+        return None
+    if not armed.used:
+        armed.used = True
+        return armed.workflow_id
+    if scope.run is None:
+        log.workflow_id_used_up(armed.workflow_id)
+    return None
 
 
 async def call_workflow(rt: Runtime, start: StartCall) -> Any:

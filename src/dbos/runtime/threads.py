@@ -25,8 +25,9 @@ class WorkerThreads:
     that work: one that waits for something is not counted, for it may wait for a queued job.
     """
 
-    def __init__(self, limit: int | None) -> None:
+    def __init__(self, limit: int | None, on_free: Callable[[], None] | None = None) -> None:
         self._limit = limit
+        self._on_free = on_free
         self._condition = threading.Condition()
         self._jobs: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._idle = 0
@@ -65,6 +66,7 @@ class WorkerThreads:
                     self._condition.notify()
                 else:
                     self._add_thread_if_allowed()
+        self._tell_free()
         try:
             yield
         finally:
@@ -89,6 +91,11 @@ class WorkerThreads:
                 return 0
             self._dropped_at = now
             return DROP
+
+    def _tell_free(self) -> None:
+        """Have it known that a job may find a thread now; only where threads can run out."""
+        if self._limit is not None and self._on_free is not None:
+            self._on_free()
 
     def stop(self) -> None:
         """Let idle threads go. A thread that is still in user code ends when that code does."""
@@ -131,6 +138,8 @@ class WorkerThreads:
     def _next(self) -> tuple[Callable[[], Any], Future[Any]] | None:
         with self._condition:
             self._idle += 1
+            if not self._jobs:
+                self._tell_free()
             try:
                 while not self._jobs or self._is_surplus():
                     if self._is_stopping or (not self._condition.wait(IDLE_S) and not self._jobs):

@@ -1,25 +1,46 @@
-"""Dispatch: claims runs from their queues and gives each a thread or a loop."""
+"""Dispatch: claims runs from all queues in turn and gives each a thread or a loop.
+
+One tick is one round: a look at everything that is served, one bounded claim on each queue where
+runs wait, and the pause until something can have changed. Every enqueue and every freed slot
+rings; the pause is for what rings no bell.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 from dbos.engine.dispatch import begin
 from dbos.engine.engine import Engine
-from dbos.engine.execution import Execution, hand_back_claim
+from dbos.engine.execution import LEFT, Execution
+from dbos.engine.returns import Code, give_back
 from dbos.lifecycle import PENDING
 from dbos.runtime.committer import Committer
 from dbos.runtime.drive import drive
 from dbos.runtime.reader import Reader
 from dbos.runtime.service import Service
-from dbos.storage import recovery, steps, workflows
-from dbos.storage.recovery import ClaimRequest
+from dbos.runtime.threads import WorkerThreads
+from dbos.runtime.wakeups import WakeupHub
+from dbos.services.claimants import claimant
+from dbos.services.strangers import Strangers
+from dbos.storage import claims, returns, served, steps, workflows
+from dbos.storage.claims import Claimant, Claimed, ClaimRequest
+from dbos.storage.protocol import Topic
+from dbos.storage.queue_limits import QueueLimits
+from dbos.storage.recovery import INTERNAL_QUEUE
+from dbos.storage.returns import StartedAtLast
 from dbos.storage.rows import ClaimedRun, RecordedStep
+from dbos.storage.served import Promotion, QueueState, Situation
 from dbos.telemetry import log
 
 BATCH = 200
 FALLBACK_S = 1.0
+IDLE_S = 5.0
+"""How often the internal queue is looked at when nothing rings and nothing waits."""
+
+CONTENDED_S = 0.005
+CROWD = 512
+PACE_S = 0.02
+"""With this many runs here already, more are claimed a little slower: most will have ended."""
 
 
 class Held(NamedTuple):
@@ -40,30 +61,105 @@ class Dispatcher(Service):
         engine: Engine,
         committer: Committer,
         reader: Reader,
-        request: Callable[[str, int], ClaimRequest],
+        hub: WakeupHub,
+        threads: WorkerThreads,
     ) -> None:
         super().__init__()
+        hub.attach(Topic("queue", ""), self.bell)
+        hub.attach(LEFT, self.bell)
         self._engine = engine
         self._committer = committer
         self._reader = reader
-        self._request = request
-        self.queues: tuple[str, ...] = (recovery.INTERNAL_QUEUE,)
+        self._threads = threads
         self._held: list[Held] = []
+        self._strangers = Strangers(engine, committer, reader)
+        self._served: tuple[str, ...] = ()
+        self._served_last: dict[str, str | None] = {}
+        self._warned: set[str] = set()
+        self._turn = 0
+        self._waits_for_thread = False
+
+    @property
+    def queues(self) -> list[str]:
+        """The queues that this process serves, as of the last look."""
+        return sorted({INTERNAL_QUEUE, *self._declared(), *self._served})
+
+    def thread_freed(self) -> None:
+        """A thread may be free for a run that waits for one. Never blocks."""
+        if self._waits_for_thread:
+            self.bell.ring()
 
     def tick(self) -> float:
         self._start_held()
-        is_full = [self._serve(queue) for queue in self.queues]
-        return 0.0 if any(is_full) else FALLBACK_S
+        self._waits_for_thread = True
+        situation = self._look()
+        if self._promote(situation):
+            situation = self._look()
+        limits = self._limits(situation)
+        self._served = tuple(limits)
+        waiting = [state for state in situation.queues if state.name in limits]
+        waiting = [state for state in waiting if state.has_waiting]
+        who = claimant(self._engine)
+        answers = {
+            state.name: self._serve(who, limits[state.name], state)
+            for state in self._in_turn(waiting)
+        }
+        self._strangers.count([name for name, answer in answers.items() if not answer.is_more])
+        self._waits_for_thread = bool(answers) and self._threads.free() == 0
+        return self._pause_s(situation, limits, answers)
 
-    def _serve(self, queue: str) -> bool:
-        """Claim and start one batch of a queue; whether more may be waiting."""
-        request = self._request(queue, BATCH)
-        if not request.claimant.functions or request.batch < 1:
+    def _look(self) -> Situation:
+        name = self._engine.settings.name
+        return self._reader.run(served.look, name, [INTERNAL_QUEUE, *self._declared()])
+
+    def _declared(self) -> dict[str, QueueLimits]:
+        return {limits.name: limits for limits in self._engine.registry.declared_queues()}
+
+    def _limits(self, situation: Situation) -> dict[str, QueueLimits]:
+        """Every served queue with its limits; what is declared here counts before the database."""
+        declared, registry = self._declared(), self._engine.registry
+        found = {INTERNAL_QUEUE: QueueLimits(INTERNAL_QUEUE)}
+        found |= {state.name: state.limits for state in situation.queues if state.limits}
+        for name in found.keys() & declared.keys() - self._warned:
+            self._warned.add(name)
+            log.declared_and_registered(name)
+        found |= declared
+        return {name: limits for name, limits in found.items() if registry.listens_to(name)}
+
+    def _promote(self, situation: Situation) -> bool:
+        """Let runs compete whose delay is over; whether there were any."""
+        due_ms = situation.next_due_ms
+        if due_ms is None or due_ms > self._reader.now_ms():
             return False
+        promotion = Promotion(self._engine.settings.name, BATCH)
+        return bool(self._committer.run(served.promote, promotion, ""))
+
+    def _in_turn(self, waiting: list[QueueState]) -> list[QueueState]:
+        """The queues, beginning with another one each time: all get at the free threads."""
+        self._turn += 1
+        distinct = list({state.name: state for state in waiting}.values())
+        start = self._turn % len(distinct) if distinct else 0
+        return distinct[start:] + distinct[:start]
+
+    def _serve(self, who: Claimant, limits: QueueLimits, state: QueueState) -> Claimed:
+        """Claim and start one batch of a queue."""
+        request = ClaimRequest(
+            who,
+            limits,
+            self._engine.new_token(),
+            BATCH,
+            threads=self._threads.free(),
+            has_keys=state.has_keys,
+            after=self._served_last.get(limits.name),
+        )
+        if not who.functions or not self._engine.lease.is_trusted():
+            return Claimed([])
         term = self._engine.lease.term
-        taken = self._committer.run(recovery.claim, request, queue)
-        self._start_all([run for run in taken if not self._is_held(run, term)], term)
-        return len(taken) == request.batch
+        claimed = self._committer.run(claims.claim, request, limits.name)
+        self._served_last[limits.name] = claimed.after
+        if claimed.runs:
+            self._start_all([run for run in claimed.runs if not self._is_held(run, term)], term)
+        return claimed
 
     def _is_held(self, run: ClaimedRun, term: int) -> bool:
         """Whether a former attempt of the run, cancelled or superseded, still goes on here."""
@@ -85,17 +181,16 @@ class Dispatcher(Service):
             if stored.get(held.run.workflow_id) == (held.run.claim, PENDING):
                 self._start_all([held.run], held.term)
 
-    def _start_all(self, claimed: list[ClaimedRun], term: int) -> None:
-        if claimed:
-            # A resumed run begins a fresh budget, so its attempts do not tell of its history.
-            try:
-                histories = self._histories(claimed)
-            except BaseException:
-                for run in claimed:
-                    self._return(run)
-                raise
-            for run in claimed:
-                self._start(run, histories.get(run.workflow_id, []), term)
+    def _start_all(self, runs: list[ClaimedRun], term: int) -> None:
+        # A resumed run begins a fresh budget, so its attempts do not tell of its history.
+        try:
+            histories = self._histories(runs)
+        except BaseException:
+            for run in runs:
+                self._return(run, "internal", "its history could not be read")
+            raise
+        for run in runs:
+            self._start(run, histories.get(run.workflow_id, []), term)
 
     def _histories(self, runs: list[ClaimedRun]) -> dict[str, list[RecordedStep]]:
         """The recorded operations of runs, in one read."""
@@ -106,14 +201,54 @@ class Dispatcher(Service):
 
     def _start(self, run: ClaimedRun, history: list[RecordedStep], term: int) -> None:
         """Start one claimed run. What goes wrong concerns this run, which is then given back."""
+        code: Code = "internal"
         try:
             execution = drive(begin(self._engine.blocking, run, history, term))
-            if execution is not None:
-                self._engine.launcher.start(execution)
+            if execution is None:
+                return
+            if run.returns:
+                started = StartedAtLast(run.workflow_id, run.claim)
+                self._engine.blocking.io.post(returns.started, started, run.workflow_id)
+            code = "no_thread"
+            self._engine.launcher.start(execution)
         except BaseException as error:
             log.background_run_failed(run.workflow_id, error)
             self._engine.running.pop(run.workflow_id, None)
-            self._return(run)
+            self._return(run, code, f"{type(error).__qualname__} before its first step")
 
-    def _return(self, run: ClaimedRun) -> None:
-        hand_back_claim(self._engine.blocking, run.workflow_id, run.claim, run.workflow_id)
+    def _return(self, run: ClaimedRun, code: Code, text: str) -> None:
+        give_back(self._engine.blocking, run, code, text)
+
+    def _pause_s(
+        self, situation: Situation, limits: dict[str, QueueLimits], answers: dict[str, Claimed]
+    ) -> float:
+        """How long nothing can change, unless a bell rings or somebody writes by hand."""
+        if any(answer.is_more for answer in answers.values()) and self._can_take_more():
+            return PACE_S if len(self._engine.running) >= CROWD else 0.0
+        if any(answer.is_contended for answer in answers.values()):
+            return CONTENDED_S
+        pauses = [IDLE_S if self._hears_others() else FALLBACK_S]
+        pauses += [queue.polling_interval_s for queue in limits.values() if not _is_own(queue.name)]
+        if answers:
+            pauses.append(FALLBACK_S)
+        moments = [answer.next_start_ms for answer in answers.values()]
+        now_ms = self._reader.now_ms()
+        pauses += [
+            max(0.001, (moment - now_ms) / 1000)
+            for moment in (*moments, situation.next_due_ms)
+            if moment is not None
+        ]
+        return min(pauses)
+
+    def _can_take_more(self) -> bool:
+        """Whether another round could start anything: threads, unless an async run may wait."""
+        return self._threads.free() != 0 or any(
+            known.is_async for known in self._engine.registry.all()
+        )
+
+    def _hears_others(self) -> bool:
+        return self._engine.settings.use_listen_notify
+
+
+def _is_own(queue: str) -> bool:
+    return queue.startswith("_dbos_")

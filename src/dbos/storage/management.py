@@ -12,6 +12,7 @@ from dbos.storage.protocol import Row, Statement, Topic, Tx, Write
 from dbos.storage.recovery import INTERNAL_QUEUE
 from dbos.storage.rows import Recorded, StepRow
 from dbos.storage.steps import record_pending
+from dbos.storage.workflows import SLOT_FREED
 
 # A cancelled run leaves its queue and frees its deduplication id. The claim stays as it is: the
 # step that is running may still record what it did, and nothing else. Rows are locked in the order
@@ -104,6 +105,8 @@ def stopped_topics(_: object, answer: Commanded) -> Iterable[Topic]:
     for workflow_id, _claim in answer.changed:
         yield Topic("cancel", workflow_id)
         yield Topic("done", workflow_id)
+    if answer.changed:
+        yield SLOT_FREED
 
 
 cancel: Final = Write("cancel", cancel_all, stopped_topics, rank=60)

@@ -33,6 +33,10 @@ class Statement:
     - `{lock}`: `FOR UPDATE` where the database has row locks, else nothing;
     - `{lock_share}`: `FOR SHARE` where the database has row locks, else nothing;
     - `{message_order(table)}`, `{enqueue_order(table)}`: the order in which rows arrived;
+    - `{enqueue_number(table)}`: the same order as a number to select;
+    - `{try_lock(name)}`: whether this transaction now holds the lock that the text parameter `name`
+      names; always true where a write transaction is alone anyway;
+    - `{json_list}`, `{json_row}`: the functions that make a JSON array of rows, and of values;
     - `{quietly}`: a join that keeps the notification trigger quiet for this transaction;
     - `{any_of(name)}`: an `IN` list over the parameter `name`, as in `status {any_of(statuses)}`;
     - `{rows}`: the batch passed as parameter `rows` (a list of dataclasses or mappings), a table

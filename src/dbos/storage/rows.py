@@ -158,6 +158,8 @@ class FinishRow:
     output: str | None
     error: str | None
     claim: str
+    queue: str | None = None
+    """The queue on which its end may let another run start."""
 
 
 class Outcome(NamedTuple):
@@ -203,6 +205,11 @@ class ClaimedRun(NamedTuple):
     assumed_role: str | None
     authenticated_roles: str | None
     parent_workflow_id: str | None
+    partition_key: str | None = None
+    returns: int = 0
+    """How often in a row its claims were given back."""
+    holds_slot: bool = False
+    """Whether others of its queue may have to wait for its end."""
 
 
 @dataclass(frozen=True, slots=True)

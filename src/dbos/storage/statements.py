@@ -57,6 +57,8 @@ class Dialect(Protocol):
 
     def arrival(self, name: str, table: str) -> str: ...
 
+    def try_lock(self, name: str) -> str: ...
+
     def rows(self, columns: Mapping[str, str]) -> str: ...
 
     def batch_encoder(self, columns: Mapping[str, str]) -> BatchEncoder: ...
@@ -141,9 +143,12 @@ def _fragment(name: str, argument: str | None, statement: Statement, dialect: Di
         return dialect.rows(statement.columns)
     if name in ("skip_locked", "lock_share", "lock"):
         return dialect.lock(name, argument)
-    if name in ("message_order", "enqueue_order"):
+    if name in ("message_order", "enqueue_order", "enqueue_number"):
         assert argument is not None, "an order of arrival needs the name of a table"
         return dialect.arrival(name, argument)
+    if name == "try_lock":
+        assert argument is not None, "a lock needs the name of a text parameter"
+        return dialect.try_lock(argument)
     return dialect.fragments[name] if name in dialect.fragments else dialect.table(name)
 
 
@@ -154,6 +159,8 @@ class SqliteDialect:
     fragments: Mapping[str, str] = {
         "now_ms": "perdure_now_ms()",
         "as_json": "",
+        "json_list": "json_group_array",
+        "json_row": "json_array",
         "quietly": "",
     }
 
@@ -171,6 +178,10 @@ class SqliteDialect:
 
     def arrival(self, name: str, table: str) -> str:
         return f"{table}.rowid"
+
+    def try_lock(self, name: str) -> str:
+        """A write transaction has the whole file for itself."""
+        return f":{name} IS NOT NULL"
 
     def rows(self, columns: Mapping[str, str]) -> str:
         """Rows arrive as arrays: reading by index is twice as fast as by key in SQLite 3.40."""
@@ -198,6 +209,8 @@ class PostgresDialect:
     fragments: Mapping[str, str] = {
         "now_ms": "(EXTRACT(epoch FROM clock_timestamp()) * 1000.0)::bigint",
         "as_json": "::jsonb",
+        "json_list": "json_agg",
+        "json_row": "json_build_array",
         "quietly": "CROSS JOIN (SELECT set_config('perdure.quiet', 'on', true)) AS quiet",
     }
 
@@ -220,8 +233,15 @@ class PostgresDialect:
 
     def arrival(self, name: str, table: str) -> str:
         """Rows that are older than the sequence have no number, and come first."""
+        if name == "enqueue_number":
+            return f"COALESCE({table}.enqueue_seq, 0)"
         column = "message_seq" if name == "message_order" else "enqueue_seq"
         return f"{table}.{column} NULLS FIRST"
+
+    def try_lock(self, name: str) -> str:
+        """A lock of the schema's own, held until the transaction ends."""
+        schema = self._schema.replace("'", "''")
+        return f"pg_try_advisory_xact_lock(hashtextextended('{schema}:' || %({name})s, 0))"
 
     def rows(self, columns: Mapping[str, str]) -> str:
         typed = ", ".join(f"{name} {_POSTGRES_TYPES[kind]}" for name, kind in columns.items())

@@ -22,10 +22,14 @@ from dbos.storage.steps import record_pending
 
 _COLUMNS = ", ".join(RUN_COLUMNS)
 
+SLOT_FREED = Topic("queue", "")
+"""Rung when a run left a queue that the writer does not know."""
+
 ADMIT = Statement(
     f"""
-    INSERT INTO {{workflow_status}} ({_COLUMNS})
-    SELECT {", ".join(f"r.{column}" for column in RUN_COLUMNS)} FROM {{rows}} WHERE TRUE
+    INSERT INTO {{workflow_status}} ({_COLUMNS}, created_at, updated_at)
+    SELECT {", ".join(f"r.{column}" for column in RUN_COLUMNS)}, {{now_ms}}, {{now_ms}}
+    FROM {{rows}} WHERE TRUE
     ON CONFLICT (workflow_uuid) DO UPDATE SET updated_at = {{now_ms}}
     RETURNING workflow_uuid, status, name, class_name, config_name, queue_name, owner_xid, output,
         error, serialization
@@ -144,6 +148,7 @@ FINISH = Statement(
         "output": "text",
         "error": "text",
         "claim": "text",
+        "queue": "text",
     },
 )
 
@@ -187,6 +192,8 @@ def finish_rows(tx: Tx, rows: Sequence[FinishRow]) -> list[bool]:
 def _finished_topics(row: FinishRow, accepted: bool) -> Iterable[Topic]:
     if accepted:
         yield Topic("done", row.workflow_uuid)
+        if row.queue is not None:
+            yield Topic("queue", row.queue)
 
 
 finish: Final = Write("finish", finish_rows, _finished_topics, rank=90, single=True)
@@ -303,6 +310,7 @@ def dead_letter_rows(tx: Tx, rows: Sequence[DeadLetter]) -> list[None]:
 
 def _dead_letter_topics(row: DeadLetter, _: None) -> Iterable[Topic]:
     yield Topic("done", row.workflow_uuid)
+    yield SLOT_FREED
 
 
 dead_letter: Final = Write("dead_letter", dead_letter_rows, _dead_letter_topics, rank=90)

@@ -222,8 +222,26 @@ def other_queue(workflow_id: str, queue: str | None, asked: str | None) -> None:
 
 def queue_unserved(name: str) -> None:
     logger.warning(
-        "No live process serves queue %s; its workflows wait until one does",
+        "Queue %s is not served by any process; its workflows wait until one serves it",
         shown(name),
+        stacklevel=2,
+    )
+
+
+def declared_and_registered(name: str) -> None:
+    logger.warning(
+        "Queue %s is declared here and registered in the database; the declaration counts in this "
+        "process",
+        shown(name),
+        stacklevel=2,
+    )
+
+
+def blocking_under_a_loop(name: str, twin: str) -> None:
+    logger.warning(
+        "%s blocks the event loop that is running; use await %s(...) instead",
+        name,
+        twin,
         stacklevel=2,
     )
 
@@ -258,6 +276,17 @@ def cannot_start(workflow_id: str, error: BaseException) -> None:
         "Workflow %s cannot start and ends with %s",
         shown(workflow_id),
         describe(error),
+        stacklevel=2,
+    )
+
+
+def given_back(workflow_id: str, reason: str, returns: int) -> None:
+    level = logging.WARNING if returns == 1 else logging.DEBUG
+    logger.log(
+        level,
+        "Workflow %s cannot start here and goes back to its queue: %s",
+        shown(workflow_id),
+        reason,
         stacklevel=2,
     )
 

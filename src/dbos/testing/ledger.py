@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from dbos.engine.context import Scope
+from dbos.storage.deduplication import Contest
 from dbos.storage.rows import Admitted, ChildLaunch, FinishRow, NewRun, Recorded, StepRow
 
 StepKey = tuple[str, int]
@@ -60,7 +61,8 @@ class Ledger:
 
     def _acknowledge_record(self, arg: object, answer: object) -> None:
         verdict = answer if isinstance(answer, Recorded) else getattr(answer, "recorded", None)
-        row = _record_in(arg)
+        # Who contends for a place learns with the answer what was recorded.
+        row = answer.record if isinstance(answer, Contest) else _record_in(arg)
         if row is None or not isinstance(verdict, Recorded) or verdict.verdict != "kept":
             return
         key = (row.workflow_uuid, row.function_id)

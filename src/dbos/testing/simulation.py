@@ -16,14 +16,17 @@ from dbos.engine.io import Closed, Io
 from dbos.engine.registry import Registry
 from dbos.serialization.codec import Codec
 from dbos.serialization.typed import JSONSerializer
+from dbos.services.claimants import claimant
 from dbos.services.dispatcher import BATCH as CLAIM_BATCH
 from dbos.services.dispatcher import FALLBACK_S
 from dbos.services.failover import BATCH as TAKEOVER_BATCH
 from dbos.services.failover import LOOK_AT_PEERS_S, LOOK_AT_PIDS_S
 from dbos.services.leases import REGAINED, RENEWALS_PER_LEASE, TRUSTED_SHARE
-from dbos.storage import executors, recovery, steps, workflows
+from dbos.storage import claims, executors, recovery, steps, workflows
+from dbos.storage.claims import Claimant, ClaimRequest
 from dbos.storage.protocol import Topic
-from dbos.storage.recovery import INTERNAL_QUEUE, Claimant, ClaimRequest, Runnable, TakeOver
+from dbos.storage.queue_limits import QueueLimits
+from dbos.storage.recovery import INTERNAL_QUEUE, TakeOver
 from dbos.storage.rows import ClaimedRun, ExecutorRow, RecordedStep
 from dbos.telemetry import log
 from dbos.testing.sim_io import SimIo, SimWorld, Weather
@@ -84,7 +87,7 @@ class SimExecutor:
             blocking_io=self.io,
             async_io=self.io,
         )
-        self.claimant: Claimant = _claimant(self.engine)
+        self.claimant: Claimant = claimant(self.engine)
 
     @property
     def is_alive(self) -> bool:
@@ -226,7 +229,7 @@ async def _dispatch(executor: SimExecutor) -> None:
         while True:
             request = _claim_request(executor)
             term = executor.lease.term
-            claimed = await io.commit(recovery.claim, request, INTERNAL_QUEUE)
+            claimed = (await io.commit(claims.claim, request, INTERNAL_QUEUE)).runs
             if claimed:
                 ids = [run.workflow_id for run in claimed]
                 histories: dict[str, list[RecordedStep]] = {}
@@ -247,25 +250,5 @@ async def _start(
 
 
 def _claim_request(executor: SimExecutor) -> ClaimRequest:
-    engine = executor.engine
-    return ClaimRequest(
-        executor.claimant, INTERNAL_QUEUE, engine.new_token(), CLAIM_BATCH, engine.codec.unnamed
-    )
-
-
-def _claimant(engine: Engine) -> Claimant:
-    settings = engine.settings
-    return Claimant(
-        incarnation_id=engine.identity.incarnation_id,
-        executor_id=engine.identity.executor_id,
-        application_name=settings.name,
-        application_version=engine.identity.application_version,
-        is_latest=True,
-        any_version=settings.version_policy == "any",
-        by_source=settings.version_policy == "compatible",
-        formats=sorted(engine.codec.readable),
-        functions=[
-            Runnable(registration.run_name, engine.registry.code_hash(registration))
-            for registration in engine.registry.all()
-        ],
-    )
+    queue, claim = QueueLimits(INTERNAL_QUEUE), executor.engine.new_token()
+    return ClaimRequest(executor.claimant, queue, claim, CLAIM_BATCH, has_keys=False)

@@ -22,6 +22,13 @@ ALTER TABLE {schema}.notifications ALTER COLUMN message_seq
 CREATE INDEX idx_workflow_status_incarnation ON {schema}.workflow_status (incarnation_id)
     WHERE status = 'PENDING';
 
+-- What waits on a queue without a key, and the runs that wait to be continued: without these a claim
+-- would have to walk over every waiting row that has a key.
+CREATE INDEX idx_workflow_status_keyless ON {schema}.workflow_status (queue_name, priority, created_at)
+    WHERE status = 'ENQUEUED' AND queue_partition_key IS NULL;
+CREATE INDEX idx_workflow_status_begun ON {schema}.workflow_status (queue_name, queue_partition_key)
+    WHERE status = 'ENQUEUED' AND recovery_attempts > 0;
+
 CREATE TABLE {schema}.perdure_executors (
     incarnation_id TEXT NOT NULL PRIMARY KEY,
     executor_id TEXT NOT NULL,

@@ -12,6 +12,13 @@ ALTER TABLE workflow_schedules ADD COLUMN serialization TEXT DEFAULT NULL;
 CREATE INDEX idx_workflow_status_incarnation ON workflow_status (incarnation_id)
     WHERE status = 'PENDING';
 
+-- What waits on a queue without a key, and the runs that wait to be continued: without these a claim
+-- would have to walk over every waiting row that has a key.
+CREATE INDEX idx_workflow_status_keyless ON workflow_status (queue_name, priority, created_at)
+    WHERE status = 'ENQUEUED' AND queue_partition_key IS NULL;
+CREATE INDEX idx_workflow_status_begun ON workflow_status (queue_name, queue_partition_key)
+    WHERE status = 'ENQUEUED' AND recovery_attempts > 0;
+
 CREATE TABLE perdure_executors (
     incarnation_id TEXT NOT NULL PRIMARY KEY,
     executor_id TEXT NOT NULL,

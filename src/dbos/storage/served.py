@@ -1,0 +1,153 @@
+"""What a process learns before it claims: the queues it serves, and on which of them runs wait."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from dbos.storage.protocol import Row, SingleRead, Statement, Topic, Tx, Write
+from dbos.storage.queue_limits import QueueLimits, RateLimit
+
+_WAITS = """
+    EXISTS (SELECT 1 FROM {workflow_status} AS run WHERE run.queue_name = known.name
+        AND run.status = 'ENQUEUED' AND run.status IN ('ENQUEUED', 'PENDING'))
+"""
+_WAITS_WITH_KEY = """
+    EXISTS (SELECT 1 FROM {workflow_status} AS run WHERE run.queue_name = known.name
+        AND run.status = 'ENQUEUED' AND run.status IN ('ENQUEUED', 'PENDING')
+        AND run.queue_partition_key IS NOT NULL AND run.queue_partition_key >= '')
+"""
+
+# The last row tells when the next delay ends.
+LOOK = Statement(
+    f"""
+    SELECT known.name, TRUE, known.concurrency, known.worker_concurrency, known.rate_limit_max,
+        known.rate_limit_period_sec, known.partition_concurrency,
+        known.partition_worker_concurrency, known.partition_rate_limit_max,
+        known.partition_rate_limit_period_sec, known.partition_queue, known.polling_interval_sec,
+        {_WAITS}, {_WAITS_WITH_KEY}, CAST(NULL AS BIGINT)
+    FROM {{queues}} AS known
+    WHERE known.application_name IS NULL OR known.application_name = :application_name
+    UNION ALL
+    SELECT known.name, FALSE, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, FALSE, NULL,
+        {_WAITS}, {_WAITS_WITH_KEY}, NULL
+    FROM (SELECT r.name FROM {{rows}}) AS known
+    UNION ALL
+    SELECT NULL, FALSE, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, FALSE, NULL, FALSE, FALSE,
+        (SELECT delayed.delay_until_epoch_ms FROM {{workflow_status}} AS delayed
+         WHERE delayed.status = 'DELAYED' AND delayed.delay_until_epoch_ms IS NOT NULL
+           AND (delayed.application_name IS NULL
+                OR delayed.application_name = :application_name)
+         ORDER BY delayed.delay_until_epoch_ms LIMIT 1)
+    """,
+    {"name": "text"},
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A queue that this process declares."""
+
+    name: str
+
+
+class QueueState(NamedTuple):
+    """Whether runs wait on a queue. The limits are None for a queue that is not registered."""
+
+    name: str
+    limits: QueueLimits | None
+    has_waiting: bool
+    has_keys: bool
+
+
+class Situation(NamedTuple):
+    """All registered queues of the scope and all declared ones, and the end of the next delay."""
+
+    queues: list[QueueState]
+    next_due_ms: int | None
+
+
+@SingleRead
+def look(tx: Tx, application_name: str, declared: Sequence[str]) -> Situation:
+    """One look at everything a dispatcher serves."""
+    rows = tx.all(LOOK, application_name=application_name, rows=[Named(name) for name in declared])
+    queues = [
+        QueueState(row[0], _limits(row) if row[1] else None, bool(row[12]), bool(row[13]))
+        for row in rows
+        if row[0] is not None
+    ]
+    return Situation(queues, next(row[14] for row in rows if row[0] is None))
+
+
+def _limits(row: Row) -> QueueLimits:
+    """What a registered queue enforces. The older form of a partitioned queue counts by key."""
+    name, _, concurrency, here, rate, period, by_key, here_by_key, key_rate, key_period = row[:10]
+    shared_rate, own_rate = _rate(rate, period), _rate(key_rate, key_period)
+    if row[10]:
+        return QueueLimits(
+            name,
+            partition_concurrency=concurrency,
+            partition_worker_concurrency=here,
+            partition_rate=shared_rate,
+            is_partitioned=True,
+            polling_interval_s=row[11],
+        )
+    return QueueLimits(
+        name,
+        concurrency,
+        here,
+        shared_rate,
+        by_key,
+        here_by_key,
+        own_rate,
+        is_partitioned=any(limit is not None for limit in (by_key, here_by_key, own_rate)),
+        polling_interval_s=row[11],
+    )
+
+
+def _rate(limit: int | None, period_s: float | None) -> RateLimit | None:
+    return None if limit is None or period_s is None else RateLimit(limit, period_s)
+
+
+# A debounced run holds its deduplication id for as long as calls may still be joined with it.
+PROMOTE = Statement(
+    """
+    UPDATE {workflow_status} SET status = 'ENQUEUED', updated_at = {now_ms},
+        deduplication_id = CASE WHEN is_debounced THEN NULL ELSE deduplication_id END
+    WHERE workflow_uuid IN (
+        SELECT run.workflow_uuid FROM {workflow_status} AS run
+        WHERE run.status = 'DELAYED' AND run.delay_until_epoch_ms <= {now_ms}
+          AND (run.application_name IS NULL OR run.application_name = :application_name)
+        ORDER BY run.delay_until_epoch_ms LIMIT :batch {skip_locked})
+    RETURNING queue_name
+    """
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """One bounded look for runs whose delay is over."""
+
+    application_name: str
+    batch: int
+
+
+def promote_all(tx: Tx, requests: Sequence[Promotion]) -> list[list[str]]:
+    """Let runs whose delay is over compete on their queues; per request the queue of each."""
+    return [
+        [
+            row[0]
+            for row in tx.all(
+                PROMOTE, application_name=request.application_name, batch=request.batch
+            )
+        ]
+        for request in requests
+    ]
+
+
+def _promoted_topics(_: Promotion, queues: list[str]) -> Iterable[Topic]:
+    return (Topic("queue", queue) for queue in set(queues))
+
+
+promote: Final = Write("promote", promote_all, _promoted_topics, rank=4)

@@ -1,0 +1,1 @@
+"""Tests beside the reference: one database that is opened by either, in turns."""
