@@ -179,7 +179,10 @@ idx_workflow_status_parent_workflow_id | workflow_status | parent_workflow_id | 
 idx_workflow_status_schedule_name | workflow_status | schedule_name | schedule_name IS NOT NULL
 postgres idx_workflow_status_attributes | workflow_status | attributes | attributes IS NOT NULL
 idx_workflow_status_incarnation | workflow_status | incarnation_id | status = 'PENDING'
-idx_workflow_status_keyless | workflow_status | queue_name, priority, created_at | status = 'ENQUEUED' AND queue_partition_key IS NULL
+sqlite idx_workflow_status_keyless | workflow_status | queue_name, priority, created_at | status = 'ENQUEUED' AND queue_partition_key IS NULL
+postgres idx_workflow_status_keyless | workflow_status | queue_name, priority, created_at, enqueue_seq | status = 'ENQUEUED' AND queue_partition_key IS NULL
+sqlite idx_workflow_status_keyed | workflow_status | queue_name, queue_partition_key, priority, created_at | status = 'ENQUEUED' AND queue_partition_key IS NOT NULL
+postgres idx_workflow_status_keyed | workflow_status | queue_name, queue_partition_key, priority, created_at, enqueue_seq | status = 'ENQUEUED' AND queue_partition_key IS NOT NULL
 idx_workflow_status_begun | workflow_status | queue_name, queue_partition_key | status = 'ENQUEUED' AND recovery_attempts > 0
 idx_operation_outputs_completed_at_function_name | operation_outputs | completed_at_epoch_ms, function_name |
 idx_workflow_topic | notifications | destination_uuid, topic |
@@ -245,7 +248,7 @@ def expected_indexes(kind: str) -> set[Index]:
     for line in _INDEXES.strip().splitlines():
         head, table, columns, predicate = (part.strip() for part in line.split("|"))
         *marks, name = head.split()
-        if "postgres" in marks and kind != "postgres":
+        if {"postgres", "sqlite"} & set(marks) - {kind}:
             continue
         named = tuple(column.strip() for column in columns.split(","))
         indexes.add(Index(name, table, named, "unique" in marks, predicate))

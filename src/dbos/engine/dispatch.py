@@ -15,7 +15,11 @@ from dbos.engine.registry import Registration
 from dbos.engine.replay import Replay
 from dbos.engine.returns import give_back
 from dbos.engine.roles import required_by
-from dbos.errors import MaxRecoveryAttemptsExceededError
+from dbos.errors import (
+    DBOSRecoveryError,
+    DBOSStoredDataError,
+    MaxRecoveryAttemptsExceededError,
+)
 from dbos.serialization import (
     DBOSPortableJSONSerializer,
     coerce_portable_arguments,
@@ -57,6 +61,8 @@ async def begin(
         await rt.io.commit(deadlines.expire, overdue, run.workflow_id)
         return None
     try:
+        if not run.workflow_id.strip():
+            raise DBOSRecoveryError(run.workflow_id, "its id is blank")
         call, authentication = _call(rt, run, target, subject), _authentication(run)
     except Exception as error:
         await _end(rt, run, error)
@@ -103,5 +109,12 @@ async def _end(rt: Runtime, run: ClaimedRun, error: Exception) -> None:
 
 
 def _authentication(run: ClaimedRun) -> Authentication:
-    roles = msgspec.json.decode(run.authenticated_roles or "null", type=tuple[str, ...] | None)
+    try:
+        roles = msgspec.json.decode(run.authenticated_roles or "null", type=tuple[str, ...] | None)
+    except (msgspec.DecodeError, msgspec.ValidationError):
+        raise DBOSStoredDataError(
+            f"The authenticated_roles of workflow {run.workflow_id} are no JSON list of texts.",
+            run.workflow_id,
+            field="authenticated_roles",
+        ) from None
     return Authentication(run.authenticated_user, roles, run.assumed_role)

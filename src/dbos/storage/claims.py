@@ -105,9 +105,11 @@ class Claimed(NamedTuple):
 # SQLite uses a partial index only if its condition is repeated word for word.
 _ACTIVE = "('ENQUEUED', 'PENDING')"
 
+# Hidden in a CASE, the conditions that nearly every row fulfils cannot make the planner believe
+# that few rows do: then it would read and sort a whole queue to find its first runs.
 _ELIGIBLE = f"""
-    run.status = 'ENQUEUED' AND run.queue_name = :queue_name
-    AND (run.application_name IS NULL OR run.application_name = :application_name)
+    run.status = 'ENQUEUED' AND run.queue_name = :queue_name AND CASE WHEN
+    (run.application_name IS NULL OR run.application_name = :application_name)
     AND (run.not_before_epoch_ms IS NULL OR run.not_before_epoch_ms <= {{now_ms}}
          OR run.claim_error LIKE 'not_registered:%')
     AND COALESCE(run.serialization, :unnamed_format) {{any_of(formats)}}
@@ -118,6 +120,7 @@ _ELIGIBLE = f"""
          OR (:is_latest AND run.application_version IS NULL)
          OR (:by_source AND run.name || '{SEPARATOR}' || COALESCE(run.class_name, '')
              || '{SEPARATOR}' || run.code_hash {{any_of(sources)}}))
+    THEN TRUE ELSE FALSE END
 """
 
 _ORDER = "run.priority, run.created_at, {enqueue_order(run)}"
@@ -236,9 +239,9 @@ KEYLESS_ROOM = Statement(
     """
 )
 
-_NEXT_KEY = f"""
-    SELECT run.queue_partition_key FROM {{workflow_status}} AS run
-    WHERE run.queue_name = :queue_name AND run.status = 'ENQUEUED' AND run.status IN {_ACTIVE}
+_NEXT_KEY = """
+    SELECT run.queue_partition_key FROM {workflow_status} AS run
+    WHERE run.queue_name = :queue_name AND run.status = 'ENQUEUED'
       AND run.queue_partition_key IS NOT NULL AND run.queue_partition_key
 """
 
@@ -288,9 +291,9 @@ KEYS = Statement(
             c.priority, c.created_at, c.number, c.workflow_uuid, c.function))
         FROM (
             SELECT {_CANDIDATE} FROM {{workflow_status}} AS run
-            WHERE {_ELIGIBLE} AND run.status IN {_ACTIVE} AND run.queue_partition_key IS NOT NULL
+            WHERE {_ELIGIBLE} AND run.queue_partition_key IS NOT NULL
               AND run.queue_partition_key = state.lane
-              AND (state.begun = 0 OR run.recovery_attempts > 0)
+              AND CASE WHEN state.begun = 0 OR run.recovery_attempts > 0 THEN TRUE ELSE FALSE END
             ORDER BY {_ORDER} LIMIT :each) AS c) END, state.place
     FROM state LEFT JOIN starts ON starts.lane = state.lane
     ORDER BY state.place

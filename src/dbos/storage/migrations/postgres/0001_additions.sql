@@ -22,10 +22,12 @@ ALTER TABLE {schema}.notifications ALTER COLUMN message_seq
 CREATE INDEX idx_workflow_status_incarnation ON {schema}.workflow_status (incarnation_id)
     WHERE status = 'PENDING';
 
--- What waits on a queue without a key, and the runs that wait to be continued: without these a claim
--- would have to walk over every waiting row that has a key.
-CREATE INDEX idx_workflow_status_keyless ON {schema}.workflow_status (queue_name, priority, created_at)
+-- What waits on a queue, without a key and by key, in the order of the queue to its end; and the runs
+-- that wait to be continued. A claim reads only as much of these as it takes.
+CREATE INDEX idx_workflow_status_keyless ON {schema}.workflow_status (queue_name, priority, created_at, enqueue_seq NULLS FIRST)
     WHERE status = 'ENQUEUED' AND queue_partition_key IS NULL;
+CREATE INDEX idx_workflow_status_keyed ON {schema}.workflow_status (queue_name, queue_partition_key, priority, created_at, enqueue_seq NULLS FIRST)
+    WHERE status = 'ENQUEUED' AND queue_partition_key IS NOT NULL;
 CREATE INDEX idx_workflow_status_begun ON {schema}.workflow_status (queue_name, queue_partition_key)
     WHERE status = 'ENQUEUED' AND recovery_attempts > 0;
 
