@@ -60,6 +60,16 @@ def result(workflow_id: str) -> Any:
     return DBOS.retrieve_workflow(workflow_id).get_result()
 
 
+def await_row(app: Application, query: str, *values: object) -> tuple[Any, ...]:
+    """The row, once there is one: what changes it rings for nobody here."""
+    pause = threading.Event()
+    for _ in range(600):
+        if rows := app.rows(query, *values):
+            return rows[0]
+        pause.wait(0.05)
+    raise AssertionError("the database never came to that state")
+
+
 def test_a_queued_workflow_runs_once_it_is_enqueued(app: Application) -> None:
     @DBOS.workflow(name="double")
     def double(number: int) -> int:
@@ -141,18 +151,12 @@ def test_sync_workflows_wait_for_a_thread_and_async_ones_do_not(shop: Applicatio
 
 
 def test_delays_end_even_where_no_queue_is_listened_to(app: Application) -> None:
-    promoted = threading.Event()
     SLOT.registry.listened = frozenset()
     declare()
 
     enqueue("later", "anything", status="DELAYED", delay_until_epoch_ms=1000)
 
-    for _ in range(300):
-        if app.rows("SELECT status FROM {workflow_status}") == [("ENQUEUED",)]:
-            promoted.set()
-            break
-        promoted.wait(0.1)
-    assert promoted.is_set()
+    await_row(app, "SELECT status FROM {workflow_status} WHERE status = 'ENQUEUED'")
 
 
 def test_a_workflow_that_nobody_knows_is_counted_and_does_not_hold_up_the_queue(
@@ -167,16 +171,11 @@ def test_a_workflow_that_nobody_knows_is_counted_and_does_not_hold_up_the_queue(
     enqueue("friend", "known")
 
     assert result("friend") == "ran"
-    counted = threading.Event()
-    for _ in range(300):
-        ((status, returns, reason),) = app.rows(
-            "SELECT status, claim_returns, claim_error FROM {workflow_status} "
-            "WHERE workflow_uuid = 'stranger'"
-        )
-        if returns:
-            counted.set()
-            break
-        counted.wait(0.1)
+    status, returns, reason = await_row(
+        app,
+        "SELECT status, claim_returns, claim_error FROM {workflow_status} "
+        "WHERE workflow_uuid = 'stranger' AND claim_returns > 0",
+    )
     assert (status, returns) == ("ENQUEUED", 1)
     assert reason.startswith("not_registered: ")
 

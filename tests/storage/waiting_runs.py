@@ -42,10 +42,17 @@ class Process:
     def claimed(
         self, limits: QueueLimits | None = None, batch: int = 100, threads: int | None = None
     ) -> Claimed:
-        limits = limits or QueueLimits(QUEUE)
+        request = self.request(limits or QueueLimits(QUEUE), batch, threads)
+        with self.database.write() as tx:
+            answer = claims.claim_all(tx, [request])[0]
+        self.after[request.limits.name] = answer.after
+        return answer
+
+    def request(self, limits: QueueLimits, batch: int, threads: int | None = None) -> ClaimRequest:
+        """What this process asks for."""
         with self.database.read() as tx:
             states = served.look(tx, APPLICATION, [limits.name]).queues
-        request = ClaimRequest(
+        return ClaimRequest(
             Claimant(
                 self.incarnation,
                 self.incarnation,
@@ -65,10 +72,6 @@ class Process:
             has_keys=any(state.has_keys for state in states if state.name == limits.name),
             after=self.after.get(limits.name),
         )
-        with self.database.write() as tx:
-            answer = claims.claim_all(tx, [request])[0]
-        self.after[limits.name] = answer.after
-        return answer
 
     def claim_all(self, limits: QueueLimits | None = None, *, batch: int = 100) -> list[str]:
         """Claim until nothing more can start."""
