@@ -12,11 +12,13 @@ from dbos.api.options import (
 from dbos.config import DBOSConfig, FailoverConfig
 from dbos.errors import PortableWorkflowError
 from dbos.models import (
+    ScheduleInput,
     SendMessage,
     StepInfo,
     StepOptions,
     VersionInfo,
     WorkflowIDReusePolicy,
+    WorkflowSchedule,
     WorkflowStatus,
     WorkflowStatusString,
 )
@@ -39,6 +41,7 @@ __all__ = [
     "JSONSerializer",
     "PickleSerializer",
     "PortableWorkflowError",
+    "ScheduleInput",
     "SendMessage",
     "Serializer",
     "SetWorkflowAttributes",
@@ -50,6 +53,7 @@ __all__ = [
     "WorkflowHandle",
     "WorkflowHandleAsync",
     "WorkflowIDReusePolicy",
+    "WorkflowSchedule",
     "WorkflowSerializationFormat",
     "WorkflowStatus",
     "WorkflowStatusString",

@@ -176,9 +176,7 @@ def parse(expression: str, zone_name: str | None, name: str) -> Cron:
     fields = text.split()
     if not 5 <= len(fields) <= 7:
         raise BadCron(f"it has {len(fields)} fields and not 5, 6 or 7")
-    kinds = (
-        _FIELDS if len(fields) == 5 else (_SECOND, *_FIELDS, _YEAR)[: len(fields)]
-    )
+    kinds = _FIELDS if len(fields) == 5 else (_SECOND, *_FIELDS, _YEAR)[: len(fields)]
     checked = [
         ",".join(_element(part, kind, name) for part in field.lower().split(","))
         for field, kind in zip(fields, kinds, strict=True)

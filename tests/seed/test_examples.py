@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -149,3 +150,20 @@ def test_testing(tmp_path: Path) -> None:
         assert ran.returncode == 0, ran.stdout
         assert "1 passed" in ran.stdout
     assert (tmp_path / "test_app.sqlite").exists()
+
+
+def test_scheduled_workflows(database: str) -> None:
+    done: list[str] = []
+    DBOS(config={"name": "my-app", "system_database_url": database})
+
+    program = run_example(
+        "scheduled_workflows",
+        DBOS=DBOS,
+        perform_backup=lambda: done.append("backup"),
+        check_system_health=lambda: "healthy",
+    )
+
+    now = datetime.now(UTC)
+    assert program["daily_backup"](now, now) == "backup_completed"
+    assert done == ["backup"]
+    assert program["health_check"](now, now) == "healthy"

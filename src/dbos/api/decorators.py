@@ -13,7 +13,7 @@ from dbos.api.slot import SLOT, around
 from dbos.engine.context import current_scope
 from dbos.engine.engine import Engine
 from dbos.engine.io import Call
-from dbos.engine.registry import Kind, Registration
+from dbos.engine.registry import REGISTRATION, Kind, Registration
 from dbos.engine.starts import call_workflow, place_start
 from dbos.engine.steps import StepPolicy, place_call, run_step
 from dbos.errors import DBOSException
@@ -27,8 +27,6 @@ R = TypeVar("R")
 ArgumentsValidator = Callable[
     [tuple[Any, ...], dict[str, Any]], tuple[tuple[Any, ...], dict[str, Any]]
 ]
-
-REGISTRATION = "__dbos_registration__"
 
 
 class AsyncFunction:

@@ -13,11 +13,15 @@ from typing import Any, Literal
 
 from dbos.errors import DBOSConflictingRegistrationError
 from dbos.serialization.codec import WorkflowSerializationFormat
+from dbos.storage.queue_limits import QueueLimits
 from dbos.telemetry import log
 
 Kind = Literal["workflow", "step", "transaction"]
 
 TEMPORARY_PREFIX = "<temp>."
+
+REGISTRATION = "__dbos_registration__"
+"""The attribute of a decorated function that holds its registration."""
 
 
 @dataclass(slots=True, eq=False)
@@ -53,6 +57,10 @@ class Registry:
     """Decorated functions. It belongs to the process and outlives engines."""
 
     _by_name: dict[str, Registration] = field(default_factory=dict[str, Registration])
+    queues: dict[str, QueueLimits] = field(default_factory=dict[str, QueueLimits])
+    """The queues declared in code."""
+    scheduled: dict[str, str] = field(default_factory=dict[str, str])
+    """Cron expressions of `@DBOS.scheduled`, by registered function name."""
     _hashes: dict[Callable[..., Any], str | None] = field(
         default_factory=dict[Callable[..., Any], "str | None"]
     )
@@ -65,6 +73,10 @@ class Registry:
         if known is not None:
             log.duplicate_registration(registration.name)
         self._by_name[registration.name] = registration
+
+    def named(self, name: str) -> Registration | None:
+        """The function of a registered name, of whatever kind."""
+        return self._by_name.get(name)
 
     def find(self, run_name: str) -> Registration | None:
         """The function that a run of this name calls, steps under their temporary name included."""
@@ -83,6 +95,8 @@ class Registry:
 
     def clear(self) -> None:
         self._by_name.clear()
+        self.queues.clear()
+        self.scheduled.clear()
         self._hashes.clear()
 
     def code_hash(self, registration: Registration) -> str | None:
