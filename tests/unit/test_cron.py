@@ -113,7 +113,7 @@ def walked(minutes: set[int], hours: set[int] | None, zone: str, start: datetime
     return sorted(tick for tick in found if start < tick <= start + timedelta(days=2))
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(
     minutes=st.sets(st.integers(0, 59), min_size=1, max_size=3),
     hours=st.none() | st.sets(st.integers(0, 23), min_size=1, max_size=4),
