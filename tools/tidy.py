@@ -44,11 +44,13 @@ KEPT_OUT_OF_LOOP_FREE = (
 )
 # Imports that belong to one layer.
 AT_HOME = {"sqlalchemy": "transactions", "opentelemetry": "telemetry"}
-# What may be imported late: optional dependencies, SQLAlchemy, and what imports them at its top.
+# What may be imported late: optional dependencies, SQLAlchemy, and what imports them at its top;
+# and croniter, which takes longer to import than any module of ours and which few programs need.
 IMPORTED_LATE = (
     "attr",
     "attrs",
     "confluent_kafka",
+    "croniter",
     "dbos.integrations",
     "dbos.storage.postgres",
     "dbos.transactions",

@@ -238,6 +238,8 @@ class WorkflowSchedule(TypedDict):
     cron_timezone: str | None
     queue_name: str | None
     application_name: str | None
+    payload_errors: NotRequired[dict[str, str]]
+    """Present only where the context could not be decoded: a short text per field."""
 
 
 class ScheduleInput(TypedDict):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from dbos import DBOS, SetWorkflowID
@@ -457,3 +458,29 @@ async def task_group_workflow() -> list[int]:
 async def task_group() -> list[int]:
     with SetWorkflowID("task-group"):
         return await task_group_workflow()
+
+
+# Schedules.
+
+
+@DBOS.workflow()
+def planned(scheduled_at: datetime, context: int) -> int:
+    return context
+
+
+@DBOS.workflow()
+def planning() -> list[str]:
+    DBOS.create_schedule(schedule_name="plan", workflow_fn=planned, schedule="0 0 1 1 *", context=1)
+    DBOS.pause_schedule("plan")
+    found = DBOS.get_schedule("plan")
+    assert found is not None
+    names = [listed["schedule_name"] for listed in DBOS.list_schedules()]
+    DBOS.resume_schedule("plan")
+    DBOS.delete_schedule("plan")
+    return [found["status"], *names]
+
+
+@entry
+def schedules_changed_in_a_workflow() -> list[str]:
+    with SetWorkflowID("planning"):
+        return planning()

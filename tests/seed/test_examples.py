@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -197,3 +198,20 @@ def test_queue_with_partitioning() -> None:
 
     assert ledger == {"ann": [0, 1, 2, 3, 4], "bob": [0, 1, 2, 3, 4]}
     assert told == {"alone"}
+
+
+def test_scheduled_workflows(database: str) -> None:
+    done: list[str] = []
+    DBOS(config={"name": "my-app", "system_database_url": database})
+
+    program = run_example(
+        "scheduled_workflows",
+        DBOS=DBOS,
+        perform_backup=lambda: done.append("backup"),
+        check_system_health=lambda: "healthy",
+    )
+
+    now = datetime.now(UTC)
+    assert program["daily_backup"](now, now) == "backup_completed"
+    assert done == ["backup"]
+    assert program["health_check"](now, now) == "healthy"

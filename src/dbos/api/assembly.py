@@ -33,6 +33,7 @@ from dbos.services.failover import Failover
 from dbos.services.leases import LeaseKeeper
 from dbos.services.listener import ListenerService, NotifierService
 from dbos.services.lookout import Lookout
+from dbos.services.scheduler import Scheduler
 from dbos.storage import executors, versions
 from dbos.storage.open import OpenOptions, open_database
 from dbos.storage.protocol import Topic
@@ -143,6 +144,7 @@ class LaunchedEngine:
         )
         self._lookout = Lookout(self.engine, self._reader, self._hub, settings.notification_poll_s)
         self._deadlines = Deadlines(self.engine, self._committer, self._reader, self._hub)
+        self._scheduler = Scheduler(self.engine, self._committer, self._reader, self._hub)
         self._listener = ListenerService(self._database, self._hub)
         self._started: list[Service] = []
 
@@ -163,6 +165,7 @@ class LaunchedEngine:
             self._start(self._lookout)
             self._start(self._deadlines)
             self._start(self._dispatcher)
+            self._start(self._scheduler)
             if self.settings.failover_enabled:
                 self._hub.attach(executors.EXECUTORS, self._failover.bell)
                 self._start(self._failover)
@@ -184,6 +187,7 @@ class LaunchedEngine:
             patience.start()
         else:
             self._hurry()
+        self._scheduler.stop()
         self._dispatcher.stop()
         self._failover.stop()
         self._await_background_runs(give_up_at)

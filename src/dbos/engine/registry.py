@@ -68,6 +68,8 @@ class Registry:
     alert_handler: Callable[..., Any] | None = None
 
     _by_name: dict[str, Registration] = field(default_factory=dict[str, Registration])
+    scheduled: dict[str, str] = field(default_factory=dict[str, str])
+    """Cron expressions of `@DBOS.scheduled`, by registered function name."""
     _hashes: dict[Callable[..., Any], str | None] = field(
         default_factory=dict[Callable[..., Any], "str | None"]
     )
@@ -85,6 +87,10 @@ class Registry:
             log.duplicate_registration(registration.name)
         registration.classes = self.classes
         self._by_name[registration.name] = registration
+
+    def named(self, name: str) -> Registration | None:
+        """The function of a registered name, of whatever kind."""
+        return self._by_name.get(name)
 
     def find(self, run_name: str) -> Registration | None:
         """The function that a run of this name calls, steps under their temporary name included."""
@@ -120,6 +126,7 @@ class Registry:
         self._by_name.clear()
         self.classes.clear()
         self.alert_handler = None
+        self.scheduled.clear()
         self._hashes.clear()
         self.queues.clear()
         self.listened = None

@@ -326,6 +326,25 @@ def undecodable(workflow_id: str, fields: Sequence[str]) -> None:
 # Faults of services and outages: one line each, however often they are met.
 
 
+def ticks_skipped(schedule: str, count: int) -> None:
+    logger.warning(
+        "Schedule %s fell behind: %d ticks were skipped, and the newest one is run",
+        shown(schedule),
+        count,
+        stacklevel=2,
+    )
+
+
+def schedule_unusable(schedule: str, error: BaseException) -> None:
+    """Once for each state of a schedule that cannot be used."""
+    logger.error(
+        "Schedule %s cannot be used and does not fire until it changes: %s",
+        shown(schedule),
+        describe(error),
+        stacklevel=2,
+    )
+
+
 def service_failed(name: str, failures: int, error: BaseException) -> None:
     """One ERROR for the first failure in a row; the rest is back-off."""
     level = logging.ERROR if failures == 1 else logging.DEBUG

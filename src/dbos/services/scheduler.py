@@ -1,0 +1,212 @@
+"""Schedules: starts a run at each tick, once over all processes.
+
+Every process keeps the next tick of every schedule in a heap and fires it when it is due by the
+database's clock. The run's id is made of the schedule and the tick, so however many processes fire
+it, it runs once.
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Any
+
+from dbos import cron
+from dbos.cron import Cron
+from dbos.engine import ticks
+from dbos.engine.engine import Engine
+from dbos.runtime.committer import Committer
+from dbos.runtime.reader import Reader
+from dbos.runtime.service import Service
+from dbos.runtime.wakeups import WakeupHub
+from dbos.storage import schedules
+from dbos.storage.protocol import Topic
+from dbos.storage.rows import NewRun
+from dbos.storage.schedules import ACTIVE, Firing, ScheduleRow
+from dbos.telemetry import log
+
+BATCH = 500
+COUNTED = 10_000
+"""Skipped ticks are counted up to here."""
+EAGER_MS = 60_000
+EAGER_S = 1.0
+Key = tuple[str, str]
+
+
+@dataclass(slots=True, eq=False)
+class _Plan:
+    """One schedule that fires here; without a row it is a decorated function's."""
+
+    name: str
+    cron: Cron
+    row: ScheduleRow | None
+    context: Any
+    due: datetime | None
+
+    @property
+    def signature(self) -> object:
+        return self.cron if self.row is None else _signature(self.row)
+
+
+class Scheduler(Service):
+    """Fires schedules. Rung when one changes."""
+
+    name = "scheduler"
+
+    def __init__(
+        self, engine: Engine, committer: Committer, reader: Reader, hub: WakeupHub
+    ) -> None:
+        super().__init__()
+        hub.attach(Topic("schedule", ""), self.bell)
+        self._engine = engine
+        self._committer = committer
+        self._reader = reader
+        self._plans: dict[Key, _Plan] = {}
+        self._heap: list[tuple[datetime, Key]] = []
+        self._reported: dict[str, object] = {}
+        self._eager_until_ms = 0
+        self._look_again_ms = 0
+
+    def tick(self) -> float:
+        now_ms = self._reader.now_ms()
+        self._eager_until_ms = self._eager_until_ms or now_ms + EAGER_MS
+        self._fire_due(ticks.instant(now_ms))
+        if self.was_rung or self.failures or now_ms >= self._look_again_ms:
+            self._look(ticks.instant(self._reader.now_ms()))
+            pause_s = self._engine.settings.scheduler_poll_s
+            if now_ms < self._eager_until_ms:
+                pause_s = min(pause_s, EAGER_S)
+            self._look_again_ms = now_ms + round(pause_s * 1000)
+        return self._pause_s()
+
+    def _pause_s(self) -> float:
+        now_ms = self._reader.now_ms()
+        until_ms = self._look_again_ms - now_ms
+        if self._heap:
+            until_due = self._heap[0][0] - ticks.instant(now_ms)
+            until_ms = min(until_ms, -(-until_due // timedelta(milliseconds=1)))
+        return max(0, until_ms) / 1000
+
+    def _fire_due(self, now: datetime) -> None:
+        while self._heap and self._heap[0][0] <= now:
+            due, key = heapq.heappop(self._heap)
+            plan = self._plans.get(key)
+            if plan is None or plan.due != due:
+                continue
+            try:
+                self._fire(plan, due, now)
+            except BaseException:
+                # The tick stays due: the service tries again.
+                heapq.heappush(self._heap, (due, key))
+                raise
+            self._arm(key, plan, now)
+
+    def _arm(self, key: Key, plan: _Plan, after: datetime) -> None:
+        plan.due = plan.cron.next(after)
+        if plan.due is not None:
+            heapq.heappush(self._heap, (plan.due, key))
+
+    def _fire(self, plan: _Plan, due: datetime, now: datetime) -> None:
+        row = plan.row
+        if row is not None and row.automatic_backfill:
+            self._make_up(plan, due - timedelta(microseconds=1), now)
+            return
+        newest = plan.cron.latest(due, now) or due
+        if newest > due:
+            skipped = sum(1 for _ in islice(plan.cron.between(due, newest), COUNTED)) + 1
+            log.ticks_skipped(plan.name, skipped)
+        if row is None:
+            run = ticks.decorated_run(self._engine, plan.name, newest, now)
+            self._commit((run,), plan, None)
+        else:
+            runs = ticks.scheduled_runs(self._engine, row, [newest], plan.context)
+            self._commit(runs, plan, newest)
+
+    def _make_up(self, plan: _Plan, after: datetime, now: datetime) -> None:
+        """Fire every tick later than one moment, up to now."""
+        assert plan.row is not None
+        due = plan.cron.between(after, now + timedelta(microseconds=1))
+        while batch := list(islice(due, BATCH)):
+            runs = ticks.scheduled_runs(self._engine, plan.row, batch, plan.context)
+            self._commit(runs, plan, batch[-1])
+
+    def _commit(self, runs: tuple[NewRun, ...], plan: _Plan, newest: datetime | None) -> None:
+        firing = Firing(runs)
+        if plan.row is not None and newest is not None:
+            firing = Firing(runs, plan.row.schedule_id, newest.isoformat())
+        self._committer.run(schedules.fire, firing, plan.name)
+
+    def _look(self, now: datetime) -> None:
+        """Learn which schedules there are; unchanged ones keep their next tick."""
+        application = self._engine.settings.name
+        rows = {
+            ("stored", row.schedule_name): row
+            for row in self._reader.run(schedules.all_schedules)
+            if row.application_name in (None, application)
+        }
+        decorated = dict(self._engine.registry.scheduled)
+        for key in list(self._plans):
+            if key not in rows and (key[0] == "stored" or key[1] not in decorated):
+                del self._plans[key]
+        for name, expression in decorated.items():
+            self._plan_decorated(name, expression, now)
+        for key, row in rows.items():
+            self._plan_stored(key, row, now)
+
+    def _plan_decorated(self, name: str, expression: str, now: datetime) -> None:
+        key = ("decorated", name)
+        checked = cron.parse(expression, None, name)
+        known = self._plans.get(key)
+        if self._engine.registry.named(name) is not None and (
+            known is None or known.cron != checked
+        ):
+            self._plans[key] = plan = _Plan(name, checked, None, None, None)
+            self._arm(key, plan, now)
+
+    def _plan_stored(self, key: Key, row: ScheduleRow, now: datetime) -> None:
+        known = self._plans.get(key)
+        if row.status != ACTIVE:
+            self._plans.pop(key, None)
+            self._reported.pop(row.schedule_name, None)
+            return
+        if known is not None and known.row is not None and known.signature == _signature(row):
+            return
+        try:
+            plan = self._usable(row)
+            self._begin(key, plan, known, now)
+        except Exception as error:
+            self._plans.pop(key, None)
+            if self._reported.get(row.schedule_name) != _signature(row):
+                self._reported[row.schedule_name] = _signature(row)
+                log.schedule_unusable(row.schedule_name, error)
+
+    def _usable(self, row: ScheduleRow) -> _Plan:
+        if self._engine.registry.find(row.workflow_name) is None:
+            raise _UnknownWorkflow
+        checked = ticks.cron_of(row)
+        return _Plan(row.schedule_name, checked, row, ticks.context_of(self._engine, row), None)
+
+    def _begin(self, key: Key, plan: _Plan, known: _Plan | None, now: datetime) -> None:
+        row = plan.row
+        assert row is not None
+        if row.automatic_backfill and row.last_fired_at is not None:
+            self._make_up(plan, datetime.fromisoformat(row.last_fired_at), now)
+        self._plans[key] = plan
+        self._reported.pop(row.schedule_name, None)
+        if known is not None and known.due is not None and known.cron == plan.cron:
+            # What changed is not when it fires: no tick may be lost by it.
+            plan.due = known.due
+            heapq.heappush(self._heap, (plan.due, key))
+        else:
+            self._arm(key, plan, now)
+
+
+class _UnknownWorkflow(Exception):
+    """The workflow of a schedule is not registered in this process."""
+
+
+def _signature(row: ScheduleRow) -> object:
+    """What makes a schedule another one: everything but its last firing."""
+    return row._replace(last_fired_at=None)
