@@ -11,6 +11,7 @@ from dbos.api.calls.classes import ClassCalls
 from dbos.api.calls.commands import CommandCalls
 from dbos.api.calls.forks import ForkCalls
 from dbos.api.calls.patches import PatchCalls
+from dbos.api.calls.transactions import TransactionCalls
 from dbos.api.facade import ClassProperty
 from dbos.api.handles import AsyncHandle, SyncHandle, WorkflowHandle, WorkflowHandleAsync
 from dbos.api.slot import around
@@ -30,7 +31,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class DBOS(ClassCalls, CommandCalls, ForkCalls, PatchCalls):
+class DBOS(ClassCalls, CommandCalls, ForkCalls, PatchCalls, TransactionCalls):
     """Durable workflows for this process.
 
     Construct it once with a configuration, decorate functions, then call `DBOS.launch()`. While an
