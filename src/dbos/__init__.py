@@ -1,5 +1,9 @@
 """Perdure: durable execution for Python. Import name and interface are those of DBOS Transact."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from dbos import error
 from dbos.api.classes import DBOSConfiguredInstance
 from dbos.api.dbos import DBOS
@@ -40,6 +44,19 @@ from dbos.serialization import (
     pydantic_args_validator,
 )
 
+if TYPE_CHECKING:
+    from dbos.transactions.datasource import SQLAlchemyDatasource
+
+
+def __getattr__(name: str) -> object:
+    """Names that need SQLAlchemy, which is loaded by the first use of one."""
+    if name == "SQLAlchemyDatasource":
+        from dbos.transactions.datasource import SQLAlchemyDatasource
+
+        return SQLAlchemyDatasource
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 __all__ = [
     "DBOS",
     "DBOSConfig",
@@ -54,6 +71,7 @@ __all__ = [
     "PickleSerializer",
     "PortableWorkflowError",
     "Queue",
+    "SQLAlchemyDatasource",
     "ScheduleInput",
     "SendMessage",
     "Serializer",

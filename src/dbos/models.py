@@ -266,3 +266,12 @@ class ClientScheduleInput(TypedDict):
     cron_timezone: NotRequired[str | None]
     queue_name: NotRequired[str | None]
     application_name: NotRequired[str | None]
+
+
+class DatasourceOptions(TypedDict, total=False):
+    """Options of one transaction of a datasource."""
+
+    name: str | None
+    """Recorded name; default: the function's qualified name."""
+    isolation_level: Literal["SERIALIZABLE", "REPEATABLE READ", "READ COMMITTED"]
+    """Default SERIALIZABLE; SQLite always is."""

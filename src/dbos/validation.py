@@ -386,6 +386,20 @@ def flag(value: object, name: str) -> bool:
     return value
 
 
+def isolation_level(value: Any) -> Literal["SERIALIZABLE", "REPEATABLE READ", "READ COMMITTED"]:
+    """The isolation level of a transaction."""
+    if callable(value):
+        raise DBOSInvalidInputError("Parentheses are required: write @DBOS.transaction()")
+    levels: tuple[Literal["SERIALIZABLE", "REPEATABLE READ", "READ COMMITTED"], ...] = (
+        "SERIALIZABLE",
+        "REPEATABLE READ",
+        "READ COMMITTED",
+    )
+    if value not in levels:
+        raise DBOSInvalidInputError(f"isolation_level must be one of {', '.join(levels)}")
+    return levels[levels.index(value)]
+
+
 def shown(text: str) -> str:
     """An id as it may appear in a message or a log line: on one line and not too long."""
     short = text if len(text) <= 120 else f"{text[:100]}... ({len(text)} characters)"

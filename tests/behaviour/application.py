@@ -78,6 +78,10 @@ class Application:
     def change(self, statement: str, *values: object) -> None:
         self._execute(statement, values, fetch=False)
 
+    def has_own_goods(self) -> bool:
+        """Whether its transactions run on a database of their own."""
+        return "application_database_url" in self._config
+
     def column(self, workflow_id: str, column: str) -> Any:
         """One column of a run's row."""
         [(value,)] = self.rows(

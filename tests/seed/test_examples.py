@@ -101,6 +101,22 @@ def test_background_workflows(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.usefixtures("launched")
+def test_database_transactions() -> None:
+    program = run_example("database_transactions", DBOS=DBOS)
+
+    @DBOS.transaction()
+    def create_tables() -> None:
+        program["metadata"].drop_all(DBOS.sql_session.connection())
+        program["metadata"].create_all(DBOS.sql_session.connection())
+
+    create_tables()
+
+    assert program["get_user"]("1") is None
+    assert program["user_workflow"]("1", "Ada") == {"id": "1", "name": "Ada"}
+    assert program["get_user"]("1") == {"id": "1", "name": "Ada"}
+
+
+@pytest.mark.usefixtures("launched")
 def test_idempotent_workflows() -> None:
     program = run_example("idempotent_workflows", DBOS=DBOS)
 

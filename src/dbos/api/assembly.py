@@ -7,6 +7,11 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from dbos.api.transactors import (
+    open_system_database,
+    prepare_application_database,
+    transactor_for,
+)
 from dbos.clock import HostIdentity, new_id, new_token
 from dbos.config import Settings
 from dbos.engine.engine import Engine, Identity, Runtime
@@ -35,7 +40,7 @@ from dbos.services.listener import ListenerService, NotifierService
 from dbos.services.lookout import Lookout
 from dbos.services.scheduler import Scheduler
 from dbos.storage import executors, versions
-from dbos.storage.open import OpenOptions, open_database
+from dbos.storage.open import OpenOptions
 from dbos.storage.protocol import Topic
 from dbos.storage.recovery import TakeOver
 from dbos.storage.rows import ExecutorRow
@@ -105,7 +110,7 @@ class LaunchedEngine:
         self.settings = settings
         self._registry = registry
         self._host = HostIdentity.current()
-        self._database = open_database(settings.system_database, _open_options(settings))
+        self._database = open_system_database(settings, _open_options(settings))
         self._hub = WakeupHub()
         self._reader = Reader(self._database)
         announcer = self._database.announcer()
@@ -121,6 +126,7 @@ class LaunchedEngine:
         self._lease = LeaseKeeper(
             self._lease_committer, self._hub, self._executor_row, self._database.refresh_clock
         )
+        self._transactor = transactor_for(settings, self._database)
         self.engine: Engine = Engine(
             settings=settings,
             identity=Identity(
@@ -133,6 +139,7 @@ class LaunchedEngine:
             launcher=RunLauncher(self._threads, self._loops),
             new_id=new_id,
             new_token=new_token,
+            transactor=self._transactor,
             blocking_io=through(
                 BlockingIo(self._reader, self._committer, self._loops, self._threads)
             ),
@@ -239,6 +246,8 @@ class LaunchedEngine:
         self._lease_committer.stop()
         self._reader.stop()
         self._hub.publish_all()
+        if self._transactor is not None:
+            self._transactor.close()
         self._database.close()
 
     def _publish(self, topics: list[Topic]) -> None:
@@ -256,6 +265,7 @@ class LaunchedEngine:
             self._database.migrate()
         else:
             self._database.verify()
+        prepare_application_database(self.settings)
 
     def _register_version(self) -> None:
         name, identity = self.settings.name, self.engine.identity

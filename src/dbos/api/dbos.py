@@ -13,6 +13,7 @@ from dbos.api.calls.forks import ForkCalls
 from dbos.api.calls.patches import PatchCalls
 from dbos.api.calls.queues import QueueCalls
 from dbos.api.calls.schedules import ScheduleCalls
+from dbos.api.calls.transactions import TransactionCalls
 from dbos.api.facade import ClassProperty
 from dbos.api.handles import AsyncHandle, SyncHandle, WorkflowHandle, WorkflowHandleAsync
 from dbos.api.slot import around
@@ -32,7 +33,15 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class DBOS(ClassCalls, CommandCalls, ForkCalls, PatchCalls, QueueCalls, ScheduleCalls):
+class DBOS(
+    ClassCalls,
+    CommandCalls,
+    ForkCalls,
+    PatchCalls,
+    QueueCalls,
+    ScheduleCalls,
+    TransactionCalls,
+):
     """Durable workflows for this process.
 
     Construct it once with a configuration, decorate functions, then call `DBOS.launch()`. While an

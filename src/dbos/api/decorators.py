@@ -19,10 +19,13 @@ from dbos.engine.io import Call
 from dbos.engine.registry import Kind, Registration
 from dbos.engine.starts import call_workflow, place_start
 from dbos.engine.steps import StepPolicy, place_call, run_step
-from dbos.errors import DBOSException
+from dbos.engine.transactions import IsolationLevel, place_transaction
+from dbos.errors import DBOSException, DBOSUsageError
 from dbos.models import StepOptions
 from dbos.runtime.drive import drive
+from dbos.runtime.loops import running_loop
 from dbos.serialization.codec import WorkflowSerializationFormat
+from dbos.telemetry import log
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -30,6 +33,11 @@ R = TypeVar("R")
 ArgumentsValidator = Callable[
     [tuple[Any, ...], dict[str, Any]], tuple[tuple[Any, ...], dict[str, Any]]
 ]
+
+NO_DATABASE = (
+    "Transactions can only be used if DBOS is configured with an application_database_url: leave "
+    "the key out to run them on the system database, or give a URL."
+)
 
 
 class AsyncFunction:
@@ -175,6 +183,54 @@ def step(
             if registration.is_async:
                 return run_step(run.engine.aio, call)
             return drive(run_step(run.engine.blocking, call))
+
+        return _wrapped(function, registration, run)
+
+    return decorate
+
+
+def transaction(
+    isolation_level: IsolationLevel = "SERIALIZABLE", *, name: str | None = None
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Make a function a transaction: its writes and its outcome are committed together, once.
+
+    The body runs in one database transaction, with `DBOS.sql_session` as its session. Collisions
+    and lost connections roll back and run the whole body again; any other error rolls back, is
+    recorded and raised. Called outside a workflow it runs as a workflow of its own. Sync functions
+    only.
+
+    Args:
+        isolation_level: of the database transaction; SQLite is always serializable.
+        name: recorded name; default: the function's qualified name.
+
+    Raises:
+        DBOSException: "is a coroutine function", or the name begins with `DBOS.`.
+        DBOSInvalidInputError: no such isolation level, or the parentheses are missing.
+        DBOSConflictingRegistrationError: the name belongs to a workflow or step.
+    """
+    isolation = validation.isolation_level(isolation_level)
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        if inspect.iscoroutinefunction(function):
+            raise DBOSException(
+                f"Function {function.__qualname__} is a coroutine function: transactions must be "
+                "plain functions; for async code use AsyncSQLAlchemyDatasource."
+            )
+        registration = _register(function, "transaction", name)
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            __tracebackhide__ = True
+            engine = _engine_around(registration.name)
+            call = Call(function, args, kwargs, False)
+            placed = place_transaction(registration.name, call, isolation)
+            if engine.transactor is None:
+                raise DBOSUsageError(NO_DATABASE)
+            if running_loop() is not None:
+                log.transaction_under_a_loop(registration.name)
+            if placed is not None:
+                return drive(engine.transactor.run(engine.blocking, placed))
+            body = Call(registration.body, args, kwargs, False)
+            return drive(call_workflow(engine.blocking, place_start(registration, body, 2)))
 
         return _wrapped(function, registration, run)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from dbos.engine.context import current_scope
+from dbos.engine.engine import Runtime
 from dbos.engine.registry import Registry
 from dbos.errors import DBOSException
 
@@ -46,3 +47,13 @@ def around(accessed: str = "System database") -> Engine:
     """The engine of the run around a call; outside a workflow, the facade's."""
     run = current_scope().run
     return launched(accessed) if run is None else run.engine
+
+
+def runtime(*, is_async: bool = False) -> Runtime:
+    """How a call made here reaches the database: through the open transaction around it, if any."""
+    engine = around()
+    rt = engine.aio if is_async else engine.blocking
+    step = current_scope().step
+    if step is None or step.transaction is None or step.transaction.io is None:
+        return rt
+    return Runtime(engine, step.transaction.io)

@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, ParamSpec, TypeVar
 
-from dbos.api.slot import around
+from dbos.api.slot import runtime
 from dbos.engine.site import here
 from dbos.errors import DBOSEventLoopError
 from dbos.ops.verb import Verb
@@ -33,7 +33,7 @@ class blocking(Generic[P, R]):
 
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
             __tracebackhide__ = True
-            rt = around().blocking
+            rt = runtime()
             refuse_under_a_loop(name)
             site = here(verb.ids_for(*args, **kwargs))
             return drive(verb.run(rt, site, *args, **kwargs))
@@ -54,7 +54,7 @@ class awaitable(Generic[P, R]):
         verb = self._verb
 
         def call(*args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
-            rt = around().aio
+            rt = runtime(is_async=True)
             site = here(verb.ids_for(*args, **kwargs))
             return verb.run(rt, site, *args, **kwargs)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 import msgspec
 
 if TYPE_CHECKING:
     from dbos.engine.execution import Execution
+    from dbos.engine.io import Io
 
 
 @dataclass(slots=True)
@@ -71,6 +72,20 @@ class Session:
     authentication: Authentication
 
 
+class OpenTransaction(Protocol):
+    """The database transaction around the body of a transaction."""
+
+    @property
+    def session(self) -> Any:
+        """What `DBOS.sql_session` gives."""
+        ...
+
+    @property
+    def io(self) -> Io | None:
+        """On the system database: how our own statements join the transaction."""
+        ...
+
+
 class StepScope(msgspec.Struct):
     """The step or transaction whose body is running."""
 
@@ -79,6 +94,7 @@ class StepScope(msgspec.Struct):
     attempt: int | None = None
     """The attempt, from 0; None without retries."""
     max_attempts: int | None = None
+    transaction: OpenTransaction | None = None
     stream_writes: dict[str, int] = msgspec.field(default_factory=dict[str, int])
     """How often this attempt wrote to each stream."""
 

@@ -10,6 +10,7 @@ from dbos.config import Settings
 from dbos.engine.execution import Execution
 from dbos.engine.io import Hub, Io
 from dbos.engine.registry import Registry
+from dbos.engine.transactions import Transactor
 from dbos.serialization.codec import Codec
 
 
@@ -61,6 +62,8 @@ class Engine:
     new_token: Callable[[], str]
     blocking_io: Io
     async_io: Io
+    transactor: Transactor | None = None
+    """None: this engine runs no transactions."""
     running: dict[str, Execution] = field(default_factory=dict[str, Execution])
     served_until: dict[str, int] = field(default_factory=dict[str, int])
     """Undeclared queues that were enqueued to: until when they count as served; 0: warned of."""

@@ -64,6 +64,9 @@ class Io(Protocol):
     cooperative: bool
     """Whether several tasks of one run may interleave under this driver."""
 
+    waits: bool
+    """Whether `wait` and `sleep` wait at all: not inside somebody's open transaction."""
+
     def call(self, call: Call) -> Awaitable[Any]:
         """Run user code to its end: directly, or awaited if it is a coroutine function."""
         ...
@@ -81,6 +84,20 @@ class Io(Protocol):
 
     def commit(self, write: Write[A, R], arg: A, lane_key: str) -> Awaitable[R]:
         """Apply a write; durable when this returns. Writes with one lane key keep their order."""
+        ...
+
+    async def commit_carried(
+        self,
+        write: Write[A, R],
+        arg: A,
+        commit: Callable[[], R],
+        topics: Sequence[Topic] = (),
+    ) -> R:
+        """Have the user's transaction apply a write and commit both; then ring the topics."""
+        ...
+
+    def lane(self, lane_key: str) -> AbstractContextManager[None]:
+        """For the block, nothing else of this engine is written through this lane."""
         ...
 
     def post(self, write: Write[A, R], arg: A, lane_key: str) -> None:

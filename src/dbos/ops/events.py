@@ -96,7 +96,7 @@ async def get_event(
 
 
 async def _await_event(rt: Runtime, workflow_id: str, key: str, timeout_s: float) -> Any:
-    give_up_at_ms = rt.io.now_ms() + round(timeout_s * 1000)
+    give_up_at_ms = rt.io.now_ms() + (round(timeout_s * 1000) if rt.io.waits else 0)
     with rt.engine.hub.watch(event_topic(workflow_id, key), workflow_id, key) as bell:
         while True:
             left_ms = give_up_at_ms - rt.io.now_ms()

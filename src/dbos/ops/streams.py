@@ -223,8 +223,9 @@ async def next_entry(rt: Runtime, wanted: Reading, offset: int, run: Execution |
     """Wait for the entry at an offset; `END` where the stream has ended."""
     hub, workflow_id, key = rt.engine.hub, wanted.workflow_id, wanted.key
     give_up_at_ms = None
-    if wanted.timeout_s is not None:
-        give_up_at_ms = rt.io.now_ms() + round(wanted.timeout_s * 1000)
+    timeout_s = wanted.timeout_s if rt.io.waits else 0.0
+    if timeout_s is not None:
+        give_up_at_ms = rt.io.now_ms() + round(timeout_s * 1000)
     ended = Topic("done", workflow_id)
     others = [ended] if run is None else [ended, run.stopped]
     with (

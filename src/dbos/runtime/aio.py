@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar, cast
 
 from dbos.engine.io import Call, Preempted, Signal, TimeLimit
@@ -12,7 +13,7 @@ from dbos.runtime.committer import Committer, Ticket
 from dbos.runtime.reader import Reader
 from dbos.runtime.threads import WorkerThreads
 from dbos.runtime.wakeups import Bell
-from dbos.storage.protocol import Write
+from dbos.storage.protocol import Topic, Write
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -27,6 +28,7 @@ class AsyncIo:
     """`Io` for asyncio callers."""
 
     cooperative = True
+    waits = True
 
     def __init__(self, reader: Reader, committer: Committer, threads: WorkerThreads) -> None:
         self._reader = reader
@@ -51,6 +53,20 @@ class AsyncIo:
         ticket = _LoopTicket(write, arg, asyncio.get_running_loop())
         self._committer.submit(lane_key, ticket)
         return ticket.future
+
+    async def commit_carried(
+        self,
+        write: Write[A, R],
+        arg: A,
+        commit: Callable[[], R],
+        topics: Sequence[Topic] = (),
+    ) -> R:
+        answer = commit()
+        self._committer.publish(topics)
+        return answer
+
+    def lane(self, lane_key: str) -> AbstractContextManager[None]:
+        return self._committer.held(lane_key)
 
     def post(self, write: Write[A, R], arg: A, lane_key: str) -> None:
         self._committer.submit(lane_key, Ticket(write, arg))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 from dbos.engine.io import Call, Signal
@@ -15,7 +16,7 @@ from dbos.runtime.loops import LoopHouse
 from dbos.runtime.reader import Reader
 from dbos.runtime.threads import WorkerThreads
 from dbos.runtime.wakeups import Bell
-from dbos.storage.protocol import Write
+from dbos.storage.protocol import Topic, Write
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -25,6 +26,7 @@ class BlockingIo:
     """`Io` for sync callers."""
 
     cooperative = False
+    waits = True
 
     def __init__(
         self, reader: Reader, committer: Committer, loops: LoopHouse, threads: WorkerThreads
@@ -49,6 +51,20 @@ class BlockingIo:
 
     async def commit(self, write: Write[A, R], arg: A, lane_key: str) -> R:
         return self._committer.run(write, arg, lane_key)
+
+    async def commit_carried(
+        self,
+        write: Write[A, R],
+        arg: A,
+        commit: Callable[[], R],
+        topics: Sequence[Topic] = (),
+    ) -> R:
+        answer = commit()
+        self._committer.publish(topics)
+        return answer
+
+    def lane(self, lane_key: str) -> AbstractContextManager[None]:
+        return self._committer.held(lane_key)
 
     def post(self, write: Write[A, R], arg: A, lane_key: str) -> None:
         self._committer.submit(lane_key, Ticket(write, arg))

@@ -23,7 +23,8 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Any, TypeVar
 from zlib import crc32
@@ -111,6 +112,24 @@ class Committer:
             ticket.block()
         answer: R = ticket.result()
         return answer
+
+    @contextmanager
+    def held(self, lane_key: str) -> Generator[None, None, None]:
+        """Keep a lane for the block, in which somebody else writes. It must not write itself."""
+        lane = self._lane(lane_key)
+        with lane.lock:
+            if lane.is_closed:
+                raise Closed
+            lane.is_busy = True
+            try:
+                yield
+            finally:
+                lane.is_busy = False
+
+    def publish(self, topics: Sequence[Topic]) -> None:
+        """Ring what a transaction that is not ours has made durable."""
+        if topics:
+            self._publish(list(topics))
 
     def submit(self, lane_key: str, ticket: Ticket) -> None:
         """Hand over a write; its ticket is settled later, by the writer thread."""

@@ -104,6 +104,11 @@ def is_postgres_collision(error: BaseException) -> bool:
     return _state(error) in _COLLISIONS
 
 
+def is_transient_state(state: str) -> bool:
+    """The same of a bare SQLSTATE."""
+    return state.startswith(_TRANSIENT_STATES)
+
+
 def translate_postgres(
     error: BaseException, display: str, driver_error: type[BaseException]
 ) -> BaseException:

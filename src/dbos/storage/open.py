@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dbos.config import DatabaseAddress, PoolSettings
 from dbos.errors import DBOSInvalidInputError
@@ -24,26 +25,34 @@ class OpenOptions:
 
 
 def open_database(
-    address: DatabaseAddress, options: OpenOptions | None = None
+    address: DatabaseAddress,
+    options: OpenOptions | None = None,
+    source: Callable[[], Any] | None = None,
 ) -> SqliteDatabase | PostgresDatabase:
-    """The database at an address. Nothing is connected or created before it is used."""
+    """The database at an address. Nothing is connected or created before it is used.
+
+    `source` makes the driver's connections, where they come from an engine of the user.
+    """
     options = options or OpenOptions()
     if address.kind == "sqlite":
-        return SqliteDatabase(address.path, display=address.display, pool=options.pool)
-    # Imported here so that a program on SQLite never pays for loading psycopg and libpq.
-    from dbos.storage.postgres import PostgresDatabase, PostgresSettings
-
-    return PostgresDatabase(
-        PostgresSettings(
-            conninfo=address.conninfo,
-            database=address.database,
-            display=address.display,
-            maintenance=address.maintenance().conninfo,
-            schema=options.schema,
-            use_listen_notify=options.use_listen_notify,
-            pool=options.pool,
-            idle_transaction_timeout_s=options.idle_transaction_timeout_s,
+        return SqliteDatabase(
+            address.path, display=address.display, pool=options.pool, source=source
         )
+    # Imported here so that a program on SQLite never pays for loading psycopg and libpq.
+    from dbos.storage.postgres import PostgresDatabase, PostgresSettings, SourceConnector
+
+    settings = PostgresSettings(
+        conninfo=address.conninfo,
+        database=address.database,
+        display=address.display,
+        maintenance=address.maintenance().conninfo,
+        schema=options.schema,
+        use_listen_notify=options.use_listen_notify,
+        pool=options.pool,
+        idle_transaction_timeout_s=options.idle_transaction_timeout_s,
+    )
+    return PostgresDatabase(
+        settings, connector=None if source is None else SourceConnector(settings, source)
     )
 
 

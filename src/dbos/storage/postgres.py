@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import selectors
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -17,6 +17,7 @@ from psycopg.types.string import TextLoader
 
 from dbos.config import PoolSettings
 from dbos.storage import postgres_schema
+from dbos.storage.adopted import Adopted, AdoptedTx, NamedPostgresDialect
 from dbos.storage.connections import ConnectionPool, Connector, LaneConnection
 from dbos.storage.faults import (
     is_postgres_collision,
@@ -152,6 +153,25 @@ class _LaneConnector:
         return connection
 
 
+class SourceConnector(PostgresConnector):
+    """Sets up connections that somebody else opened for us."""
+
+    def __init__(self, settings: PostgresSettings, source: Callable[[], Connection]) -> None:
+        super().__init__(settings)
+        self._source = source
+
+    def connect(self) -> Connection:
+        connection = self._source()
+        try:
+            connection.autocommit = True
+            connection.prepare_threshold = self._prepare_threshold
+            set_up(connection, self._idle_transaction_timeout_s)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
 class PostgresDatabase:
     """The storage seam over one schema of a database. Connections open when first needed."""
 
@@ -163,6 +183,7 @@ class PostgresDatabase:
         self._settings = settings
         self._display = settings.display
         self._compile = Compiler(PostgresDialect(settings.schema))
+        self._compile_adopted = Compiler(NamedPostgresDialect(settings.schema))
         self._schema = postgres_schema.PostgresSchema(settings.schema, settings.display)
         self._is_address_ours = connector is None
         source = self._source = connector or PostgresConnector(settings)
@@ -187,6 +208,13 @@ class PostgresDatabase:
 
     def ring_within(self, tx: Tx, topics: Sequence[Topic]) -> None:
         """Nothing: NOTIFY takes a lock of the whole server at commit, so it comes afterwards."""
+
+    def adopt(self, connection: Adopted) -> AdoptedTx:
+        return AdoptedTx(connection, self._compile_adopted)
+
+    def create_if_missing(self) -> None:
+        """Make the database if it is missing; nothing in it."""
+        self._source.disconnect(self._connect_or_create())
 
     def announcer(self) -> Announcer | None:
         return Announcer(self._source) if self._settings.use_listen_notify else None
@@ -327,6 +355,12 @@ def set_up(connection: Connection, idle_transaction_timeout_s: float | None) -> 
         " SET jit = off"
     )
     connection.execute(session.encode(), prepare=False)
+
+
+def connect_for_users(conninfo: str, pool: PoolSettings) -> Connection:
+    """A connection for the user's own statements: our ways to connect, the driver's own manners."""
+    threshold: int | None = pool.connect_args.get("prepare_threshold", 5)
+    return psycopg.connect(with_defaults(conninfo, pool), prepare_threshold=threshold)
 
 
 def with_defaults(conninfo: str, pool: PoolSettings) -> str:

@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, Protocol, TypeVar
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Generic,
+    NamedTuple,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+)
+
+if TYPE_CHECKING:
+    from dbos.storage.adopted import Adopted
 
 P = ParamSpec("P")
 A = TypeVar("A")
@@ -105,6 +117,10 @@ class Database(Protocol):
 
         `single` promises that the block runs one statement, which is a snapshot by itself.
         """
+        ...
+
+    def adopt(self, connection: Adopted) -> Tx:
+        """A `Tx` in the transaction of somebody else's connection, who begins and ends it."""
         ...
 
     def ring_within(self, tx: Tx, topics: Sequence[Topic]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from types import TracebackType
 from dbos.config import PoolSettings
 from dbos.errors import DBOSDatabaseError
 from dbos.storage import sqlite_outbox, sqlite_schema
+from dbos.storage.adopted import Adopted, AdoptedTx, NamedSqliteDialect
 from dbos.storage.connections import ConnectionPool, Connector, LaneConnection
 from dbos.storage.faults import (
     breaks_sqlite_connection,
@@ -30,6 +31,7 @@ BUSY_TIMEOUT_S = 30.0
 LANE_BUSY_TIMEOUT_S = 5.0
 """Nothing interrupts a wait for the file's lock; the committer tries again, and may give up."""
 MAX_READERS = 8
+BEGIN_WRITING = "BEGIN IMMEDIATE"
 _CACHED_STATEMENTS = 256
 _WAL_RETRY_S = 0.02
 
@@ -81,7 +83,10 @@ class SqliteConnector:
         *,
         busy_timeout_s: float,
         is_for_reading: bool = False,
+        source: Callable[[], sqlite3.Connection] | None = None,
     ) -> None:
+        """`source` makes the connections instead of us, which then set them up only."""
+        self._source = source
         self.path = path
         self._display = display
         self._clock = clock
@@ -94,14 +99,7 @@ class SqliteConnector:
     def open(self, mode: str) -> sqlite3.Connection:
         """A connection in autocommit mode; `rwc` makes a missing file."""
         self._refuse_impossible_paths()
-        connection = sqlite3.connect(
-            self.uri_of(mode),
-            uri=True,
-            isolation_level=None,
-            check_same_thread=False,
-            timeout=self._busy_timeout_s,
-            cached_statements=_CACHED_STATEMENTS,
-        )
+        connection = self._source() if self._source is not None else self._connection(mode)
         try:
             # The pragmas below are answered from the file or commit to it in the default mode, so
             # a file that is not a database is noticed here.
@@ -115,6 +113,16 @@ class SqliteConnector:
             connection.close()
             raise
         return connection
+
+    def _connection(self, mode: str) -> sqlite3.Connection:
+        return sqlite3.connect(
+            self.uri_of(mode),
+            uri=True,
+            isolation_level=None,
+            check_same_thread=False,
+            timeout=self._busy_timeout_s,
+            cached_statements=_CACHED_STATEMENTS,
+        )
 
     def uri_of(self, mode: str) -> str:
         return f"{self.path.absolute().as_uri()}?mode={mode}"
@@ -152,6 +160,7 @@ class SqliteDatabase:
         pool: PoolSettings | None = None,
         boot_clock: BootClock | None = None,
         connector: Connector[sqlite3.Connection] | None = None,
+        source: Callable[[], sqlite3.Connection] | None = None,
     ) -> None:
         self._clock = HostClock(boot_clock)
         self._display = display or f"sqlite:///{path}"
@@ -160,17 +169,24 @@ class SqliteDatabase:
         busy_timeout_s = float(settings.connect_args.get("timeout", BUSY_TIMEOUT_S))
         location = Path(path)
         self._file = SqliteConnector(
-            location, self._display, self._clock, busy_timeout_s=busy_timeout_s
+            location, self._display, self._clock, busy_timeout_s=busy_timeout_s, source=source
         )
         reading = SqliteConnector(
-            location, self._display, self._clock, busy_timeout_s=busy_timeout_s, is_for_reading=True
+            location,
+            self._display,
+            self._clock,
+            busy_timeout_s=busy_timeout_s,
+            is_for_reading=True,
+            source=source,
         )
         self._compile = Compiler(SqliteDialect())
+        self._compile_adopted = Compiler(NamedSqliteDialect())
         writing = SqliteConnector(
             location,
             self._display,
             self._clock,
             busy_timeout_s=min(busy_timeout_s, LANE_BUSY_TIMEOUT_S),
+            source=source,
         )
         self._writers = [LaneConnection(connector or writing) for _ in range(self.lanes + 1)]
         size = min(settings.size or MAX_READERS, MAX_READERS)
@@ -193,6 +209,13 @@ class SqliteDatabase:
         if self._rings % TRIM_EVERY == 0:
             sqlite_outbox.trim(tx)
         sqlite_outbox.ring(tx, topics)
+
+    def adopt(self, connection: Adopted) -> AdoptedTx:
+        return AdoptedTx(connection, self._compile_adopted, self._clock.now_ms)
+
+    def create_if_missing(self) -> None:
+        """Make the file if it is missing; nothing in it."""
+        self._file.open("rwc").close()
 
     def announcer(self) -> None:
         return None
@@ -300,7 +323,7 @@ class _Write:
         # A transaction that an interrupt left open must not swallow the next one.
         self._roll_back(connection)
         if not self._single:
-            connection.execute("BEGIN IMMEDIATE")
+            connection.execute(BEGIN_WRITING)
         return SqliteTx(connection, self._compile)
 
     def __exit__(

@@ -179,6 +179,24 @@ def replaying_transaction(name: str) -> None:
         logger.debug("Replaying transaction, name: %s", name, stacklevel=2)
 
 
+def transaction_waits(error: BaseException) -> None:
+    """A transaction met a lost connection, a full disk or the like, and will run again."""
+    logger.warning(
+        "A transaction was rolled back by a fault of its database (%s) and runs again",
+        type(error).__name__,
+        stacklevel=2,
+    )
+
+
+def transaction_under_a_loop(name: str) -> None:
+    logger.warning(
+        "Transaction %s blocks the event loop that runs in this thread; call it as "
+        "`await asyncio.to_thread(...)`",
+        shown(name),
+        stacklevel=2,
+    )
+
+
 def already_run(name: str, workflow_id: str, status: str) -> None:
     if logger.isEnabledFor(logging.DEBUG):
         logger.debug(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeVar
 
 from dbos.engine.context import current_scope
 from dbos.engine.io import Call, Io, Signal
-from dbos.storage.protocol import Write
+from dbos.storage.protocol import Topic, Write
 from dbos.testing.ledger import Ledger, subject
 from dbos.testing.report import Effect
 from dbos.testing.timeline import Crash, Timeline
@@ -22,6 +22,7 @@ class WatchedIo:
 
     def __init__(self, inner: Io, timeline: Timeline, ledger: Ledger) -> None:
         self.cooperative: bool = inner.cooperative
+        self.waits: bool = inner.waits
         self._inner = inner
         self._timeline = timeline
         self._ledger = ledger
@@ -45,6 +46,21 @@ class WatchedIo:
             answer = await self._inner.commit(write, arg, lane_key)
         self._ledger.acknowledge(arg, answer)
         return answer
+
+    async def commit_carried(
+        self,
+        write: Write[A, R],
+        arg: A,
+        commit: Callable[[], R],
+        topics: Sequence[Topic] = (),
+    ) -> R:
+        with self._effect("commit", write.name, *subject(arg)):
+            answer = await self._inner.commit_carried(write, arg, commit, topics)
+        self._ledger.acknowledge(arg, answer)
+        return answer
+
+    def lane(self, lane_key: str) -> AbstractContextManager[None]:
+        return self._inner.lane(lane_key)
 
     def post(self, write: Write[A, R], arg: A, lane_key: str) -> None:
         with self._effect("post", write.name, *subject(arg)):

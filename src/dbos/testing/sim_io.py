@@ -8,7 +8,7 @@ applied without its answer arriving; then, by the committer's rule, the same bat
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from random import Random
@@ -255,6 +255,7 @@ class SimIo:
     """`Io` for the tasks of a simulated process."""
 
     cooperative = True
+    waits = True
 
     def __init__(self, world: SimWorld, process: int, weather: Weather, lanes: int) -> None:
         self.loop: SimLoop = SimLoop(world.clock, weather.turn)
@@ -295,6 +296,18 @@ class SimIo:
             self._lane(lane_key).hand_over(SimTicket(write, arg, wake))
 
         return cast("R", await Effect(begin))
+
+    async def commit_carried(
+        self,
+        write: Write[A, R],
+        arg: A,
+        commit: Callable[[], R],
+        topics: Sequence[Topic] = (),
+    ) -> R:
+        return commit()
+
+    def lane(self, lane_key: str) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def post(self, write: Write[A, R], arg: A, lane_key: str) -> None:
         self._lane(lane_key).hand_over(SimTicket(write, arg, None))

@@ -1,0 +1,1 @@
+"""Transactions of user code, and everything that touches SQLAlchemy. Imported late."""

@@ -1,0 +1,235 @@
+"""A database of the user's choice in whose transactions steps take part: the blocking kind."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar, overload
+
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.orm import Session, sessionmaker
+
+from dbos import validation
+from dbos.config import DatabaseAddress, PoolSettings, parse_database_url
+from dbos.engine.context import current_scope
+from dbos.engine.io import Call
+from dbos.engine.transactions import IsolationLevel, TransactionCall
+from dbos.errors import DBOSException, DBOSUsageError
+from dbos.models import DatasourceOptions
+from dbos.serialization.codec import Codec, Serializer
+from dbos.storage import effects
+from dbos.storage.adopted import AdoptedTx, adopter
+from dbos.storage.effects import DATASOURCES
+from dbos.transactions.adopted import AdoptedConnection
+from dbos.transactions.attempt import attempt
+from dbos.transactions.engines import engine_at
+from dbos.transactions.plain import run_plain
+from dbos.transactions.sessions import GuardedSession, guarded
+from dbos.transactions.transactor import Elsewhere, SeparateTransactor
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class SQLAlchemyDatasource:
+    """Transactions on any PostgreSQL or SQLite database, each one step of a workflow."""
+
+    def __init__(self, place: Elsewhere, *, is_engine_ours: bool) -> None:
+        """Use `SQLAlchemyDatasource.create`."""
+        self._place = place
+        self._is_engine_ours = is_engine_ours
+        self._transactor = SeparateTransactor(place, lambda: None)
+
+    @classmethod
+    def create(
+        cls,
+        database_url: str,
+        engine_kwargs: dict[str, Any] | None = None,
+        engine: Engine | None = None,
+        schema: str | None = None,
+        serializer: Serializer | None = None,
+        sessionmaker: sessionmaker[Any] | None = None,
+        run_migrations: bool = True,
+    ) -> SQLAlchemyDatasource:
+        """Open a datasource; its bookkeeping table exists when this returns.
+
+        Args:
+            database_url: PostgreSQL or SQLite.
+            engine_kwargs: for `create_engine`, when no engine is given.
+            engine: used as it is, and never closed by us.
+            schema: of the bookkeeping table on PostgreSQL; default "dbos".
+            serializer: of the recorded results; default: the application's.
+            sessionmaker: makes the sessions; default: plain ones.
+            run_migrations: False only checks that the table is there.
+
+        Raises:
+            DBOSDatabaseError: the database cannot be reached.
+            DBOSInitializationError: the table is missing and is not to be made.
+        """
+        address = parse_database_url(database_url)
+        is_ours = engine is None
+        if engine is None:
+            engine = engine_at(address, PoolSettings(), engine_kwargs or {})
+        place = Elsewhere(
+            engine,
+            DATASOURCES,
+            adopter(address.kind, schema or "dbos"),
+            None if serializer is None else Codec(serializer),
+            functools.partial(guarded, sessionmaker),
+        )
+        prepare_datasource(engine, address, schema or "dbos", run_migrations=run_migrations)
+        return cls(place, is_engine_ours=is_ours)
+
+    @staticmethod
+    def migrate(
+        database_url: str, *, schema: str | None = None, application_role: str | None = None
+    ) -> None:
+        """Make the bookkeeping table, and let a role without rights to make it use it.
+
+        Raises:
+            DBOSDatabaseError: the database cannot be reached.
+        """
+        effects.migrate_datasource(
+            parse_database_url(database_url), schema or "dbos", application_role
+        )
+
+    def run_tx_step(
+        self,
+        ds_options: DatasourceOptions | None,
+        func: Callable[P, R],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        """Run a function in one transaction; in workflow code as one recorded step, exactly once.
+
+        Elsewhere it is a plain transaction and nothing is recorded.
+
+        Args:
+            ds_options: name (default: the function's) and isolation level (default SERIALIZABLE).
+
+        Raises:
+            DBOSException: "coroutine": the function is async.
+            DBOSUsageError: called from a transaction or a step that has one open.
+        """
+        __tracebackhide__ = True
+        options = ds_options or {}
+        refuse_coroutine(func)
+        isolation = validation.isolation_level(options.get("isolation_level", "SERIALIZABLE"))
+        given = options.get("name")
+        name = validation.step_name(func.__qualname__ if given is None else given)
+        value: R = self._run(name, isolation, Call(func, args, kwargs, False))
+        return value
+
+    @overload
+    def transaction(self, func: Callable[P, R], /) -> Callable[P, R]: ...
+
+    @overload
+    def transaction(
+        self, *, name: str | None = None, isolation_level: IsolationLevel = "SERIALIZABLE"
+    ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+
+    def transaction(
+        self,
+        func: Callable[..., Any] | None = None,
+        *,
+        name: str | None = None,
+        isolation_level: IsolationLevel = "SERIALIZABLE",
+    ) -> Any:
+        """Make a function run as by `run_tx_step` wherever it is called.
+
+        Raises:
+            DBOSException: "coroutine": the function is async.
+        """
+        isolation = validation.isolation_level(isolation_level)
+
+        def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+            refuse_coroutine(function)
+            recorded = validation.step_name(function.__qualname__ if name is None else name)
+
+            @functools.wraps(function)
+            def run(*args: Any, **kwargs: Any) -> Any:
+                __tracebackhide__ = True
+                return self._run(recorded, isolation, Call(function, args, kwargs, False))
+
+            return run
+
+        return decorate if func is None else decorate(func)
+
+    def destroy(self) -> None:
+        """Close the connections of an engine that `create` made. Safe twice."""
+        if self._is_engine_ours:
+            self._place.engine.dispose()
+
+    def sql_session(self) -> Session:
+        """The session of the transaction of this datasource that this code runs in.
+
+        Raises:
+            DBOSUsageError: there is none.
+        """
+        step = current_scope().step
+        opened = None if step is None else step.transaction
+        session: object = None if opened is None else opened.session
+        if not isinstance(session, GuardedSession) or not _is_on(session, self._place.engine):
+            raise DBOSUsageError(
+                "sql_session() was called outside of a transaction of this datasource."
+            )
+        return session
+
+    def _run(self, name: str, isolation: IsolationLevel, call: Call) -> Any:
+        __tracebackhide__ = True
+        refuse_nested(name)
+        run = current_scope().workflow
+        if run is None:
+            return run_plain(self._place, isolation, call)
+        placed = TransactionCall(name, call, isolation, run, run.take_step_ids(1))
+        return driven(self._transactor.run(run.engine.blocking, placed))
+
+
+def _is_on(session: Session, engine: Engine) -> bool:
+    bind = session.get_bind()
+    return isinstance(bind, Connection) and bind.engine is engine
+
+
+def driven(operation: Any) -> Any:
+    """Run an operation of the blocking driver, which never suspends."""
+    __tracebackhide__ = True
+    try:
+        operation.send(None)
+    except StopIteration as end:
+        return end.value
+    raise AssertionError("the blocking driver does not suspend")
+
+
+def refuse_coroutine(function: Callable[..., Any]) -> None:
+    if inspect.iscoroutinefunction(function):
+        raise DBOSException(
+            f"Function {function.__qualname__} is a coroutine function: use "
+            "AsyncSQLAlchemyDatasource for it."
+        )
+
+
+def refuse_nested(name: str) -> None:
+    step = current_scope().step
+    if step is not None and step.transaction is not None:
+        raise DBOSUsageError(f"Transaction {name} was called from within a transaction.")
+
+
+def prepare_datasource(
+    engine: Engine, address: DatabaseAddress, schema: str, *, run_migrations: bool
+) -> None:
+    """Have the bookkeeping table, through the engine that the datasource uses."""
+    with attempt(engine, "READ COMMITTED", writes=run_migrations) as opened:
+        prepare_on(opened.connection, address, schema, run_migrations=run_migrations)
+        opened.commit()
+
+
+def prepare_on(
+    connection: Connection, address: DatabaseAddress, schema: str, *, run_migrations: bool
+) -> None:
+    tx: AdoptedTx = adopter(address.kind, schema)(AdoptedConnection(connection))
+    place = schema if address.kind == "postgres" else None
+    if run_migrations:
+        effects.prepare(tx, DATASOURCES, place)
+    else:
+        effects.verify(tx, DATASOURCES, place, address.display)
