@@ -12,7 +12,10 @@ from dbos.api.options import (
 from dbos.config import DBOSConfig, FailoverConfig
 from dbos.errors import PortableWorkflowError
 from dbos.models import (
+    ExecutorInfo,
+    Health,
     SendMessage,
+    ServiceHealth,
     StepInfo,
     StepOptions,
     VersionInfo,
@@ -35,12 +38,15 @@ __all__ = [
     "DBOSConfig",
     "DBOSContextEnsure",
     "DBOSPortableJSONSerializer",
+    "ExecutorInfo",
     "FailoverConfig",
+    "Health",
     "JSONSerializer",
     "PickleSerializer",
     "PortableWorkflowError",
     "SendMessage",
     "Serializer",
+    "ServiceHealth",
     "SetWorkflowAttributes",
     "SetWorkflowID",
     "SetWorkflowTimeout",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, ParamSpec, TypeVar, over
 
 from dbos.api import decorators, facade, lifetime, starting, waiting
 from dbos.api.calls.commands import CommandCalls
+from dbos.api.calls.listing import ListingCalls
 from dbos.api.facade import ClassProperty
 from dbos.api.handles import AsyncHandle, SyncHandle, WorkflowHandle, WorkflowHandleAsync
 from dbos.api.slot import around
@@ -27,7 +28,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class DBOS(CommandCalls):
+class DBOS(CommandCalls, ListingCalls):
     """Durable workflows for this process.
 
     Construct it once with a configuration, decorate functions, then call `DBOS.launch()`. While an

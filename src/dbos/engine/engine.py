@@ -10,6 +10,7 @@ from dbos.config import Settings
 from dbos.engine.execution import Execution
 from dbos.engine.io import Hub, Io
 from dbos.engine.registry import Registry
+from dbos.models import Health
 from dbos.serialization.codec import Codec
 
 
@@ -61,6 +62,8 @@ class Engine:
     new_token: Callable[[], str]
     blocking_io: Io
     async_io: Io
+    check_up: Callable[[], Health] = lambda: Health(False, False, ())
+    """How the process is. It may take a moment, but waits for no database that is away."""
     running: dict[str, Execution] = field(default_factory=dict[str, Execution])
     blocking: Runtime = field(init=False)
     """This engine for sync callers."""

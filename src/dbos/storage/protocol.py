@@ -33,6 +33,7 @@ class Statement:
     - `{lock_share}`: `FOR SHARE` where the database has row locks, else nothing;
     - `{message_order(table)}`, `{enqueue_order(table)}`: the order in which rows arrived;
     - `{quietly}`: a join that keeps the notification trigger quiet for this transaction;
+    - `{time_limit(name)}`: sets how many milliseconds a statement of this transaction may take;
     - `{any_of(name)}`: an `IN` list over the parameter `name`, as in `status {any_of(statuses)}`;
     - `{rows}`: the batch passed as parameter `rows` (a list of dataclasses or mappings), a table
       expression aliased `r` whose columns and types are those of `columns`.
