@@ -129,6 +129,99 @@ _STATUS_DEFAULTS: Mapping[str, Any] = MappingProxyType(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class WorkflowFilter:
+    """Which workflows a list is about. None means: any. Instants are inclusive, in ms."""
+
+    workflow_ids: tuple[str, ...] | None = None
+    status: tuple[str, ...] | None = None
+    name: tuple[str, ...] | None = None
+    app_version: tuple[str, ...] | None = None
+    forked_from: tuple[str, ...] | None = None
+    parent_workflow_id: tuple[str, ...] | None = None
+    user: tuple[str, ...] | None = None
+    queue_name: tuple[str, ...] | None = None
+    executor_id: tuple[str, ...] | None = None
+    schedule_name: tuple[str, ...] | None = None
+    application_names: tuple[str, ...] | None = None
+    """Workflows of these applications and those that nobody owns."""
+    created_from_ms: int | None = None
+    created_until_ms: int | None = None
+    completed_from_ms: int | None = None
+    completed_until_ms: int | None = None
+    dequeued_from_ms: int | None = None
+    dequeued_until_ms: int | None = None
+    workflow_id_prefix: tuple[str, ...] | None = None
+    attributes: str | None = None
+    """A JSON object that must be contained in the workflow's attributes."""
+    was_forked_from: bool | None = None
+    has_parent: bool | None = None
+    is_fork: bool | None = None
+    stranded: bool | None = None
+    queues_only: bool = False
+    sort_desc: bool = False
+    load_input: bool = True
+    load_output: bool = True
+    limit: int | None = None
+    offset: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorInfo:
+    """One launched engine, live or expired, as the database knows it."""
+
+    incarnation_id: str
+    executor_id: str
+    """Its display label, which others may share."""
+    application_name: str | None
+    application_version: str
+    host: str
+    """Equal texts mean the same host and the same pid namespace."""
+    pid: int
+    started_at: int
+    """Milliseconds since the epoch."""
+    lease_left_ms: int
+    """Negative once the lease has expired: then anyone may take over what it owns."""
+    runs_owned: int
+    """How many PENDING workflows it owns."""
+
+    @property
+    def is_live(self) -> bool:
+        return self.lease_left_ms > 0
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceHealth:
+    """One background loop of this process."""
+
+    name: str
+    is_running: bool
+    last_tick_ms: int | None
+    """When it last did its work without an error, in milliseconds since the epoch."""
+    failures: int
+    """Failed attempts since then."""
+    restarts: int
+    """Failed attempts in all: after each it began again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How this process is: nothing in it waits for a database that is away."""
+
+    is_database_reachable: bool
+    is_lease_held: bool
+    services: tuple[ServiceHealth, ...]
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether the database answers, the lease is held and no background loop is failing."""
+        return (
+            self.is_database_reachable
+            and self.is_lease_held
+            and all(service.is_running and not service.failures for service in self.services)
+        )
+
+
 class StepInfo(TypedDict):
     """One recorded operation of a workflow."""
 

@@ -19,6 +19,7 @@ from dbos.engine.execution import Execution, execute, forgo, hand_back
 from dbos.engine.io import Closed, Io
 from dbos.engine.registry import Registry
 from dbos.errors import DBOSException
+from dbos.models import Health, ServiceHealth
 from dbos.runtime.aio import AsyncIo, settle_all
 from dbos.runtime.blocking import BlockingIo
 from dbos.runtime.committer import Committer
@@ -154,6 +155,7 @@ class LaunchedEngine:
         self._scheduler = Scheduler(self.engine, self._committer, self._reader, self._hub)
         self._listener = ListenerService(self._database, self._hub)
         self._started: list[Service] = []
+        self.engine.check_up = self._check_up
 
     def launch(self) -> None:
         """Prepare the database, take the lease, start the services; undone if it fails."""
@@ -289,6 +291,22 @@ class LaunchedEngine:
             with self._hub.watch(Topic("done", background[0].workflow_id)) as bell:
                 if not background[0].is_over:
                     drive(self.engine.blocking.io.wait(bell, left_s))
+
+    def _check_up(self) -> Health:
+        now_ms, now_s = self._reader.now_ms(), time.monotonic()
+        services = tuple(
+            ServiceHealth(
+                service.name,
+                service.is_running,
+                None
+                if service.ticked_at is None
+                else now_ms - round((now_s - service.ticked_at) * 1000),
+                service.failures,
+                service.restarts,
+            )
+            for service in self._started
+        )
+        return Health(self._reader.is_reachable(), self._lease.is_trusted(), services)
 
     def _executor_row(self) -> ExecutorRow:
         settings, identity = self.settings, self.engine.identity

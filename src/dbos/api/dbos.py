@@ -10,6 +10,7 @@ from dbos.api import decorators, facade, lifetime, migration, starting, waiting
 from dbos.api.calls.classes import ClassCalls
 from dbos.api.calls.commands import CommandCalls
 from dbos.api.calls.forks import ForkCalls
+from dbos.api.calls.listing import ListingCalls
 from dbos.api.calls.patches import PatchCalls
 from dbos.api.calls.queues import QueueCalls
 from dbos.api.calls.schedules import ScheduleCalls
@@ -37,6 +38,7 @@ class DBOS(
     ClassCalls,
     CommandCalls,
     ForkCalls,
+    ListingCalls,
     PatchCalls,
     QueueCalls,
     ScheduleCalls,

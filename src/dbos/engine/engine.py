@@ -11,6 +11,7 @@ from dbos.engine.execution import Execution
 from dbos.engine.io import Hub, Io
 from dbos.engine.registry import Registry
 from dbos.engine.transactions import Transactor
+from dbos.models import Health
 from dbos.serialization.codec import Codec
 
 
@@ -64,6 +65,8 @@ class Engine:
     async_io: Io
     transactor: Transactor | None = None
     """None: this engine runs no transactions."""
+    check_up: Callable[[], Health] = lambda: Health(False, False, ())
+    """How the process is. It may take a moment, but waits for no database that is away."""
     running: dict[str, Execution] = field(default_factory=dict[str, Execution])
     served_until: dict[str, int] = field(default_factory=dict[str, int])
     """Undeclared queues that were enqueued to: until when they count as served; 0: warned of."""

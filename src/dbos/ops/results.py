@@ -12,10 +12,11 @@ from dbos.engine.results import RECHECK_S, await_outcome
 from dbos.engine.site import Site, recorded_operation, refuse_in_transaction
 from dbos.engine.starts import GET_RESULT, Awaited, recorded_result
 from dbos.errors import DBOSInvalidInputError, DBOSNonExistentWorkflowError
-from dbos.models import WorkflowStatus
-from dbos.ops.statuses import status_from, status_from_record, status_to_record
+from dbos.models import WorkflowFilter, WorkflowStatus
+from dbos.ops.inspection import current_list
+from dbos.ops.statuses import status_from_record, status_to_record
 from dbos.ops.verb import verb
-from dbos.storage import listing, workflows
+from dbos.storage import workflows
 from dbos.storage.protocol import Topic
 
 GET_STATUS = "DBOS.getStatus"
@@ -108,5 +109,5 @@ async def existing_status(rt: Runtime, site: Site, workflow_id: str) -> Workflow
 
 async def current_status(rt: Runtime, workflow_id: str) -> WorkflowStatus | None:
     """The status of a workflow as the database has it now."""
-    rows = await rt.io.read(listing.by_ids, [workflow_id])
-    return status_from(rows[0], rt.engine.codec) if rows else None
+    found = await current_list(rt, WorkflowFilter(workflow_ids=(workflow_id,)))
+    return found[0] if found else None

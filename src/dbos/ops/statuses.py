@@ -7,9 +7,9 @@ from typing import Any, cast
 
 import msgspec
 
-from dbos.models import WorkflowStatus
+from dbos.models import StepInfo, WorkflowStatus
 from dbos.serialization.codec import Codec, Stored
-from dbos.storage.listing import RunRow
+from dbos.storage.listing import RunRow, StepListing
 from dbos.telemetry import log
 
 # Fields that are carried over as they are.
@@ -25,11 +25,12 @@ _PLAIN = tuple(
         "authenticated_roles",
         "attributes",
         "was_forked_from",
+        "code_hash",
     )
 )
 
 
-def status_from(row: RunRow, codec: Codec) -> WorkflowStatus:
+def status_from(row: RunRow, codec: Codec, stranded_reason: str | None) -> WorkflowStatus:
     """A run's status. What cannot be decoded is shown as stored, and named in `payload_errors`."""
     faults: dict[str, str] = {}
 
@@ -63,6 +64,8 @@ def status_from(row: RunRow, codec: Codec) -> WorkflowStatus:
         "attributes", row.attributes, lambda: _attributes(row.attributes)
     )
     fields["was_forked_from"] = bool(row.was_forked_from)
+    fields["stranded"] = stranded_reason is not None
+    fields["stranded_reason"] = stranded_reason
     fields["payload_errors"] = faults or None
     if faults:
         log.undecodable(row.workflow_id, list(faults))
@@ -80,6 +83,34 @@ def _attributes(stored: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise TypeError("not a JSON object")
     return cast("dict[str, Any]", value)
+
+
+def step_info(workflow_id: str, row: StepListing, codec: Codec, load_output: bool) -> StepInfo:
+    """A recorded operation. What cannot be decoded is shown as stored."""
+    faults: dict[str, str] = {}
+
+    def decoded(field: str, text: str | None, decode: Callable[..., Any]) -> Any:
+        if text is None or not load_output:
+            return None
+        try:
+            return decode(text, row.serialization, Stored(workflow_id, row.function_id, field))
+        except Exception as error:
+            faults[field] = f"cannot be decoded: {type(error).__name__}"
+            return text
+
+    info = StepInfo(
+        function_id=row.function_id,
+        function_name=row.function_name,
+        output=decoded("output", row.output, codec.load),
+        error=decoded("error", row.error, codec.load_error),
+        child_workflow_id=row.child_workflow_id,
+        started_at_epoch_ms=row.started_at_epoch_ms,
+        completed_at_epoch_ms=row.completed_at_epoch_ms,
+    )
+    if faults:
+        log.undecodable(workflow_id, list(faults))
+        info["payload_errors"] = faults
+    return info
 
 
 def status_to_record(status: WorkflowStatus | None) -> dict[str, Any] | None:

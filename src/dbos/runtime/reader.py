@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from dbos.engine.io import Closed
+from dbos.storage import executors
 from dbos.storage.protocol import Database, SingleRead
 from dbos.telemetry import log
 
@@ -48,6 +49,15 @@ class Reader:
                 continue
             log.database_available("reader")
             return answer
+
+    def is_reachable(self) -> bool:
+        """Whether the database answers now; tried once."""
+        try:
+            with self._database.read(single=True) as tx:
+                executors.ping(tx)
+        except Exception:
+            return False
+        return not self._is_stopped
 
     def submit(self, query: Callable[..., R], *args: Any) -> Any:
         """Run a query on a reader thread; a `concurrent.futures.Future`."""

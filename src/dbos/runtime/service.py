@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 from dbos.runtime.wakeups import Bell
 from dbos.telemetry import log
@@ -23,10 +24,19 @@ class Service:
     def __init__(self) -> None:
         self.bell: Bell = Bell()
         self.failures: int = 0
+        """Failed ticks since the last good one."""
+        self.restarts: int = 0
+        """Failed ticks in all: after each the loop began again."""
+        self.ticked_at: float | None = None
+        """When the last good tick ended, by the monotonic clock."""
         self.was_rung: bool = False
         """Whether a ring brought the tick forward."""
         self.is_stopping: bool = False
         self._thread: threading.Thread | None = None
+
+    @property
+    def is_running(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
 
     def tick(self) -> float:
         raise NotImplementedError
@@ -48,8 +58,10 @@ class Service:
             try:
                 delay_s = self.tick()
                 self.failures = 0
+                self.ticked_at = time.monotonic()
             except Exception as error:
                 self.failures += 1
+                self.restarts += 1
                 delay_s = min(FIRST_BACK_OFF_S * 2 ** (self.failures - 1), LONGEST_BACK_OFF_S)
                 log.service_failed(self.name, self.failures, error)
             if not self.is_stopping:

@@ -4,25 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgspec
-
 from dbos.engine.engine import Engine
 from dbos.engine.returns import unknown
 from dbos.runtime.committer import Committer
 from dbos.runtime.reader import Reader
-from dbos.storage import returns
+from dbos.storage import executors, returns
 from dbos.storage.returns import WaitingRun
 
 LOOK_EVERY_MS = 1000
 LOOK_AT = 1000
 """Runs at the head of a queue that one look compares."""
-
-
-class Capabilities(msgspec.Struct):
-    """What a process says of itself."""
-
-    functions: list[tuple[str, str | None, str | None]] = []
-    instances: list[tuple[str, str]] = []
 
 
 class Strangers:
@@ -50,10 +41,10 @@ class Strangers:
 
     def _known(self) -> Known:
         known = Known()
-        for text in self._reader.run(returns.capabilities, self._engine.settings.name):
-            told = msgspec.json.decode(text, type=Capabilities)
-            known.functions.update((name, class_name) for name, class_name, _ in told.functions)
-            known.instances.update(told.instances)
+        for peer in self._reader.run(executors.capable):
+            if peer.application_name in (None, self._engine.settings.name):
+                known.functions.update((name, of) for name, of, _ in peer.can.functions)
+                known.instances.update(peer.can.instances)
         registry = self._engine.registry
         known.functions.update(
             (own.run_name, class_name)

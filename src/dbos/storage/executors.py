@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
+
+import msgspec
 
 from dbos.storage.protocol import SingleRead, Statement, Topic, Tx, Write
 from dbos.storage.rows import ExecutorRow, LiveExecutor
@@ -90,6 +92,15 @@ def sweep_all(tx: Tx, kept_ms: Sequence[int]) -> list[None]:
 
 sweep: Final = Write("sweep_executors", sweep_all, rank=98)
 
+PING = Statement("SELECT COUNT(*) FROM {perdure_executors}")
+
+
+@SingleRead
+def ping(tx: Tx) -> None:
+    """Make sure that the database answers and our tables are there."""
+    tx.one(PING)
+
+
 PEERS = Statement(
     """
     SELECT incarnation_id, executor_id, host, pid, process_started, lease_until_epoch_ms
@@ -102,3 +113,77 @@ PEERS = Statement(
 def peers(tx: Tx) -> list[LiveExecutor]:
     """All known incarnations, expired ones included."""
     return [LiveExecutor(*row) for row in tx.all(PEERS)]
+
+
+class Capabilities(msgspec.Struct, frozen=True):
+    """What an incarnation says it can run (schema.md, section 6)."""
+
+    functions: list[tuple[str, str | None, str | None]] = []
+    instances: list[tuple[str, str]] = []
+    queues: list[str] = []
+    formats: list[str] = []
+
+
+class Capable(NamedTuple):
+    """A live incarnation, and what it can run."""
+
+    incarnation_id: str
+    application_name: str | None
+    application_version: str
+    version_policy: str
+    can: Capabilities
+
+
+CAPABLE = Statement(
+    """
+    SELECT incarnation_id, application_name, application_version, version_policy, capabilities
+    FROM {perdure_executors} WHERE lease_until_epoch_ms > {now_ms}
+    """
+)
+
+
+@SingleRead
+def capable(tx: Tx) -> list[Capable]:
+    """Who is alive, and what each can run. Who says it unreadably can run nothing."""
+    return [Capable._make((*row[:4], _capabilities(row[4]))) for row in tx.all(CAPABLE)]
+
+
+def _capabilities(text: str) -> Capabilities:
+    try:
+        return msgspec.json.decode(text, type=Capabilities)
+    except msgspec.DecodeError:
+        return Capabilities()
+
+
+class ExecutorListing(NamedTuple):
+    """One incarnation as it is listed. Times are milliseconds by the database's clock."""
+
+    incarnation_id: str
+    executor_id: str
+    application_name: str | None
+    application_version: str
+    host: str
+    pid: int
+    started_at: int
+    lease_left_ms: int
+    runs_owned: int
+
+
+LISTING = Statement(
+    """
+    SELECT incarnation_id, executor_id, application_name, application_version, host, pid,
+        started_at_epoch_ms, lease_until_epoch_ms - {now_ms},
+        (SELECT COUNT(*) FROM {workflow_status} AS run
+         WHERE run.incarnation_id = executor.incarnation_id AND run.status = 'PENDING')
+    FROM {perdure_executors} AS executor
+    WHERE :every OR application_name IS NULL OR application_name = :application_name
+    ORDER BY started_at_epoch_ms, incarnation_id
+    """
+)
+
+
+@SingleRead
+def listed(tx: Tx, application_name: str | None) -> list[ExecutorListing]:
+    """The incarnations of an application, expired ones included; of all without a name."""
+    rows = tx.all(LISTING, every=application_name is None, application_name=application_name or "")
+    return [ExecutorListing(*row) for row in rows]

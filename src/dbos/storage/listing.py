@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, NamedTuple, TypeVar
 
+from dbos.models import WorkflowFilter
+from dbos.storage import executors, versions
+from dbos.storage.executors import Capable
 from dbos.storage.protocol import SingleRead, Statement, Tx
+
+R = TypeVar("R")
+
+NO_LIMIT = 2**62
+ACTIVE = ("ENQUEUED", "DELAYED", "PENDING")
 
 
 class RunRow(NamedTuple):
@@ -45,24 +55,245 @@ class RunRow(NamedTuple):
     application_name: str | None
     recovery_attempts: int
     incarnation_id: str | None
+    code_hash: str | None
 
 
-BY_IDS = Statement(
+class Kin(NamedTuple):
+    """What decides who may run a run: runs that agree in all of it are stranded together."""
+
+    name: str
+    class_name: str | None
+    config_name: str | None
+    app_version: str | None
+    code_hash: str | None
+    serialization: str | None
+    queue_name: str | None
+    application_name: str | None
+    owner: str | None
+    """The live incarnation that is running it, for a PENDING run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """Who is alive, and which version of each application is the latest."""
+
+    live: tuple[Capable, ...]
+    latest: dict[str | None, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Runs as a list call wants them, and who might run those that wait."""
+
+    rows: list[RunRow]
+    fleet: Fleet
+
+
+# The columns of `RunRow`, in its order. Payloads may be left out, which saves reading them.
+_COLUMNS = """run.workflow_uuid, run.status, run.name, run.class_name, run.config_name,
+        run.authenticated_user, run.assumed_role, run.authenticated_roles, {inputs}, {output},
+        {error}, run.serialization, run.created_at, run.updated_at, run.completed_at,
+        run.queue_name, run.executor_id, run.application_version, run.application_id,
+        run.workflow_timeout_ms, run.workflow_deadline_epoch_ms, run.deduplication_id, run.priority,
+        run.queue_partition_key, run.forked_from, run.was_forked_from, run.parent_workflow_id,
+        run.started_at_epoch_ms, run.delay_until_epoch_ms, run.attributes, run.schedule_name,
+        run.application_name, run.recovery_attempts, run.incarnation_id, run.code_hash"""
+
+_ANY_OF = {
+    "workflow_ids": "workflow_uuid",
+    "status": "status",
+    "name": "name",
+    "app_version": "application_version",
+    "forked_from": "forked_from",
+    "parent_workflow_id": "parent_workflow_id",
+    "user": "authenticated_user",
+    "queue_name": "queue_name",
+    "executor_id": "executor_id",
+    "schedule_name": "schedule_name",
+}
+_FROM = {
+    "created_from_ms": "created_at",
+    "completed_from_ms": "completed_at",
+    "dequeued_from_ms": "started_at_epoch_ms",
+}
+_UNTIL = {
+    "created_until_ms": "created_at",
+    "completed_until_ms": "completed_at",
+    "dequeued_until_ms": "started_at_epoch_ms",
+}
+_YES_OR_NO = {
+    "was_forked_from": ("run.was_forked_from", "NOT run.was_forked_from"),
+    "has_parent": ("run.parent_workflow_id IS NOT NULL", "run.parent_workflow_id IS NULL"),
+    "is_fork": ("run.forked_from IS NOT NULL", "run.forked_from IS NULL"),
+}
+_KIN_COLUMNS = {field: "text" for field in Kin._fields if field != "owner"}
+_SAME_KIN = """EXISTS (SELECT 1 FROM {rows}
+            WHERE r.name = run.name AND COALESCE(r.class_name, '') = COALESCE(run.class_name, '')
+              AND COALESCE(r.config_name, '') = COALESCE(run.config_name, '')
+              AND COALESCE(r.app_version, '') = COALESCE(run.application_version, '')
+              AND COALESCE(r.code_hash, '') = COALESCE(run.code_hash, '')
+              AND COALESCE(r.serialization, '') = COALESCE(run.serialization, '')
+              AND COALESCE(r.queue_name, '') = COALESCE(run.queue_name, '')
+              AND COALESCE(r.application_name, '') = COALESCE(run.application_name, ''))"""
+# A PENDING run whose owner is alive runs, whoever else might.
+_NOT_RUNNING = """NOT (run.status = 'PENDING' AND EXISTS (SELECT 1 FROM {perdure_executors} AS owner
+            WHERE owner.incarnation_id = run.incarnation_id
+              AND owner.lease_until_epoch_ms > {now_ms}))"""
+_IS_ACTIVE = "run.status IN ('ENQUEUED', 'DELAYED', 'PENDING')"
+
+
+@lru_cache(maxsize=256)
+def _select(shape: WorkflowFilter) -> Statement:
+    """The statement for all filters that use the same conditions (`shape` has no values).
+
+    A condition that is not asked for is not in the text: that lets both databases choose the index.
+    The page is found by key alone; only its rows are then read whole.
     """
-    SELECT workflow_uuid, status, name, class_name, config_name, authenticated_user, assumed_role,
-        authenticated_roles, inputs, output, error, serialization, created_at, updated_at,
-        completed_at, queue_name, executor_id, application_version, application_id,
-        workflow_timeout_ms, workflow_deadline_epoch_ms, deduplication_id, priority,
-        queue_partition_key, forked_from, was_forked_from, parent_workflow_id, started_at_epoch_ms,
-        delay_until_epoch_ms, attributes, schedule_name, application_name, recovery_attempts,
-        incarnation_id
-    FROM {workflow_status} WHERE workflow_uuid {any_of(workflow_ids)}
-    ORDER BY created_at, workflow_uuid
+    where = " AND ".join(_conditions(shape)) or "TRUE"
+    direction = "DESC" if shape.sort_desc else "ASC"
+    columns = (
+        _COLUMNS.replace("{inputs}", "run.inputs" if shape.load_input else "NULL")
+        .replace("{output}", "run.output" if shape.load_output else "NULL")
+        .replace("{error}", "run.error" if shape.load_output else "NULL")
+    )
+    return Statement(
+        f"""
+        SELECT {columns}
+        FROM (SELECT run.workflow_uuid AS run_id FROM {{workflow_status}} AS run WHERE {where}
+            ORDER BY run.created_at {direction}, run.workflow_uuid {direction}
+            LIMIT :limit OFFSET :offset) AS page
+        JOIN {{workflow_status}} AS run ON run.workflow_uuid = page.run_id
+        ORDER BY run.created_at {direction}, run.workflow_uuid {direction}
+        """,
+        _KIN_COLUMNS if shape.stranded is not None else None,
+    )
+
+
+def _conditions(shape: WorkflowFilter) -> list[str]:
+    found = [
+        f"run.{column} {{any_of({name})}}"
+        for name, column in _ANY_OF.items()
+        if getattr(shape, name) is not None
+    ]
+    found += [f"run.{column} >= :{name}" for name, column in _FROM.items() if _is_set(shape, name)]
+    found += [f"run.{column} <= :{name}" for name, column in _UNTIL.items() if _is_set(shape, name)]
+    for name, (yes, no) in _YES_OR_NO.items():
+        if _is_set(shape, name):
+            found.append(yes if getattr(shape, name) else no)
+    if shape.workflow_id_prefix is not None:
+        found.append(f"({' OR '.join(_prefixes(len(shape.workflow_id_prefix)))})")
+    if shape.attributes is not None:
+        found.append("run.attributes @> :attributes{as_json}")
+    if shape.application_names is not None:
+        found.append(
+            "(run.application_name IS NULL OR run.application_name {any_of(application_names)})"
+        )
+    if shape.queues_only:
+        found.append("run.queue_name IS NOT NULL")
+        if shape.status is None:
+            found.append(_IS_ACTIVE)
+    if shape.stranded is not None:
+        stranded = f"({_IS_ACTIVE} AND {_NOT_RUNNING} AND {_SAME_KIN})"
+        found.append(stranded if shape.stranded else f"NOT {stranded}")
+    return found
+
+
+def _prefixes(count: int) -> list[str]:
+    """Literal prefixes: LIKE would know wildcards, and on SQLite no difference of case."""
+    return [
+        f"substr(run.workflow_uuid, 1, length(:prefix_{index})) = :prefix_{index}"
+        for index in range(count)
+    ]
+
+
+def _is_set(shape: WorkflowFilter, name: str) -> bool:
+    return getattr(shape, name) is not None
+
+
+def _shape(wanted: WorkflowFilter) -> WorkflowFilter:
+    """The filter without its values: those that are set hold an empty one."""
+    blanks: dict[str, Any] = {name: () for name in (*_ANY_OF, "application_names")}
+    blanks |= dict.fromkeys((*_FROM, *_UNTIL), 0) | {"attributes": ""}
+    blank = {name: value for name, value in blanks.items() if _is_set(wanted, name)}
+    if wanted.workflow_id_prefix is not None:
+        blank["workflow_id_prefix"] = ("",) * len(wanted.workflow_id_prefix)
+    return replace(wanted, **blank, limit=None, offset=None)
+
+
+def _values(wanted: WorkflowFilter) -> dict[str, Any]:
+    names = (*_ANY_OF, "application_names", *_FROM, *_UNTIL, "attributes")
+    values = {name: getattr(wanted, name) for name in names if _is_set(wanted, name)}
+    for index, prefix in enumerate(wanted.workflow_id_prefix or ()):
+        values[f"prefix_{index}"] = prefix
+    return values | {"limit": wanted.limit or NO_LIMIT, "offset": wanted.offset or 0}
+
+
+def page(tx: Tx, wanted: WorkflowFilter, stranded: Sequence[Kin]) -> Page:
+    """The runs that pass the filter. `stranded` is what `kinships` found, where that is asked."""
+    values = _values(wanted)
+    if wanted.stranded is not None:
+        values["rows"] = list(stranded)
+    rows = [RunRow(*row) for row in tx.all(_select(_shape(wanted)), **values)]
+    return Page(rows, fleet(tx) if any(row.status in ACTIVE for row in rows) else NOBODY)
+
+
+KINSHIPS = Statement(
+    f"""
+    SELECT DISTINCT run.name, run.class_name, run.config_name, run.application_version,
+        run.code_hash, run.serialization, run.queue_name, run.application_name
+    FROM {{workflow_status}} AS run WHERE {_IS_ACTIVE} AND {_NOT_RUNNING}
+    """
+)
+NOBODY = Fleet((), {})
+
+
+def kinships(tx: Tx) -> tuple[list[Kin], Fleet]:
+    """The different kinds of runs that wait for somebody, and who is there."""
+    return [Kin._make((*row, None)) for row in tx.all(KINSHIPS)], fleet(tx)
+
+
+def fleet(tx: Tx) -> Fleet:
+    """Who is alive now."""
+    live = executors.capable(tx)
+    names = {one.application_name for one in live}
+    return Fleet(tuple(live), {name: versions.latest(tx, name or "") for name in names})
+
+
+class StepListing(NamedTuple):
+    """One recorded operation, undecoded."""
+
+    function_id: int
+    function_name: str
+    output: str | None
+    error: str | None
+    child_workflow_id: str | None
+    started_at_epoch_ms: int | None
+    completed_at_epoch_ms: int | None
+    serialization: str | None
+
+
+STEPS = Statement(
+    """
+    SELECT function_id, function_name, output, error, child_workflow_id, started_at_epoch_ms,
+        completed_at_epoch_ms, serialization
+    FROM {operation_outputs} WHERE workflow_uuid = :workflow_id
+    ORDER BY function_id LIMIT :limit OFFSET :offset
     """
 )
 
 
 @SingleRead
-def by_ids(tx: Tx, workflow_ids: Sequence[str]) -> list[RunRow]:
-    """The runs of these ids, oldest first."""
-    return [RunRow(*row) for row in tx.all(BY_IDS, workflow_ids=list(workflow_ids))]
+def steps(tx: Tx, workflow_id: str, limit: int | None, offset: int | None) -> list[StepListing]:
+    """The recorded operations of a run, by step id."""
+    rows = tx.all(STEPS, workflow_id=workflow_id, limit=limit or NO_LIMIT, offset=offset or 0)
+    return [StepListing(*row) for row in rows]
+
+
+TIME_LIMIT = Statement("SELECT {time_limit(milliseconds)}")
+
+
+def within(tx: Tx, limit_s: float | None, query: Callable[..., R], *args: Any) -> R:
+    """Run a query whose statements the server stops after so long. SQLite has no such limit."""
+    if limit_s is not None:
+        tx.one(TIME_LIMIT, milliseconds=str(max(1, round(limit_s * 1000))))
+    return query(tx, *args)

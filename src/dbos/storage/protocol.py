@@ -50,6 +50,7 @@ class Statement:
       names; always true where a write transaction is alone anyway;
     - `{json_list}`, `{json_row}`: the functions that make a JSON array of rows, and of values;
     - `{quietly}`: a join that keeps the notification trigger quiet for this transaction;
+    - `{time_limit(name)}`: sets how many milliseconds a statement of this transaction may take;
     - `{any_of(name)}`: an `IN` list over the parameter `name`, as in `status {any_of(statuses)}`;
     - `{rows}`: the batch passed as parameter `rows` (a list of dataclasses or mappings), a table
       expression aliased `r` whose columns and types are those of `columns`.

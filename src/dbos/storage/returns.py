@@ -94,14 +94,6 @@ WAITING = Statement(
     """
 )
 
-CAPABILITIES = Statement(
-    """
-    SELECT capabilities FROM {perdure_executors}
-    WHERE lease_until_epoch_ms > {now_ms}
-      AND (application_name IS NULL OR application_name = :application_name)
-    """
-)
-
 
 class WaitingRun(NamedTuple):
     """A run that waits on a queue, as far as it tells who could run it."""
@@ -119,12 +111,6 @@ def waiting(tx: Tx, application_name: str, queue_name: str, batch: int) -> list[
     """Those of the first runs of a queue that are not in a back-off."""
     rows = tx.all(WAITING, application_name=application_name, queue_name=queue_name, batch=batch)
     return [WaitingRun(*row) for row in rows]
-
-
-@SingleRead
-def capabilities(tx: Tx, application_name: str) -> list[str]:
-    """What each live process of the application says that it can run."""
-    return [row[0] for row in tx.all(CAPABILITIES, application_name=application_name)]
 
 
 # Whoever counts first changes the number, so that others who read the old one do not count too.

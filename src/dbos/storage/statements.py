@@ -53,6 +53,8 @@ class Dialect(Protocol):
 
     def any_of(self, name: str) -> str: ...
 
+    def time_limit(self, name: str) -> str: ...
+
     def lock(self, name: str, table: str | None) -> str: ...
 
     def arrival(self, name: str, table: str) -> str: ...
@@ -141,6 +143,9 @@ def _fragment(name: str, argument: str | None, statement: Statement, dialect: Di
     if name == "rows":
         assert statement.columns is not None, "a statement with {rows} needs columns"
         return dialect.rows(statement.columns)
+    if name == "time_limit":
+        assert argument is not None, "a time limit needs the name of a parameter"
+        return dialect.time_limit(argument)
     if name in ("skip_locked", "lock_share", "lock"):
         return dialect.lock(name, argument)
     if name in ("message_order", "enqueue_order", "enqueue_number"):
@@ -172,6 +177,9 @@ class SqliteDialect:
 
     def any_of(self, name: str) -> str:
         return f"IN (SELECT value FROM json_each(:{name}))"
+
+    def time_limit(self, name: str) -> str:
+        return f":{name}"
 
     def lock(self, name: str, table: str | None) -> str:
         return ""
@@ -225,6 +233,9 @@ class PostgresDialect:
 
     def any_of(self, name: str) -> str:
         return f"= ANY(%({name})s)"
+
+    def time_limit(self, name: str) -> str:
+        return f"set_config('statement_timeout', %({name})s, true)"
 
     def lock(self, name: str, table: str | None) -> str:
         of = "" if table is None else f" OF {table}"

@@ -1,0 +1,155 @@
+"""Looking at workflows, their steps, and the processes that run them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from dbos import validation
+from dbos.engine.eligibility import reason, stranded_reason
+from dbos.engine.engine import Runtime
+from dbos.engine.io import Call
+from dbos.engine.site import Site, recorded_operation, refuse_in_transaction
+from dbos.errors import DBOSDatabaseError, DBOSQueryTimeoutError
+from dbos.models import ExecutorInfo, Health, StepInfo, WorkflowFilter, WorkflowStatus
+from dbos.ops.filters import workflow_filter
+from dbos.ops.statuses import status_from, step_info
+from dbos.ops.verb import Verb, verb
+from dbos.storage import executors, listing
+from dbos.storage.listing import Kin
+
+LIST_WORKFLOWS = "DBOS.listWorkflows"
+LIST_QUEUED = "DBOS.listQueuedWorkflows"
+LIST_STEPS = "DBOS.listWorkflowSteps"
+STATEMENT_CANCELLED = "57014"
+# Filters that a list of queued workflows does not have.
+NOT_FOR_QUEUED = ("queues_only", "was_forked_from", "schedule_name")
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _listing(
+    recorded_name: str, read_filter: Callable[Concatenate[Runtime, P], WorkflowFilter]
+) -> Verb[P, list[WorkflowStatus]]:
+    """A verb that lists what passes a filter, with the filter's own signature."""
+
+    async def run(
+        rt: Runtime, site: Site, /, *args: P.args, **kwargs: P.kwargs
+    ) -> list[WorkflowStatus]:
+        refuse_in_transaction(site, recorded_name)
+        wanted = read_filter(rt, *args, **kwargs)
+
+        async def look() -> list[dict[str, Any]]:
+            return [vars(status) for status in await current_list(rt, wanted)]
+
+        recorded = await recorded_operation(rt, site, recorded_name, look)
+        return [WorkflowStatus(**fields) for fields in recorded]
+
+    signature = inspect.signature(read_filter)
+    first, *rest = signature.parameters.values()
+    site = inspect.Parameter("site", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    run.__doc__ = read_filter.__doc__
+    run.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[first, site, *rest], return_annotation="list[WorkflowStatus]"
+    )
+    return Verb(run, 1)
+
+
+def _queued_filter(rt: Runtime, **filters: Any) -> WorkflowFilter:
+    inspect.signature(_queued_filter).bind(rt, **filters)
+    return workflow_filter(rt, **filters, queues_only=True)
+
+
+_queued_filter.__doc__ = workflow_filter.__doc__
+_queued_filter.__signature__ = inspect.signature(workflow_filter).replace(  # type: ignore[attr-defined]
+    parameters=[
+        parameter
+        for name, parameter in inspect.signature(workflow_filter).parameters.items()
+        if name not in NOT_FOR_QUEUED
+    ]
+)
+
+list_workflows = _listing(LIST_WORKFLOWS, workflow_filter)
+list_queued_workflows: Verb[..., list[WorkflowStatus]] = _listing(LIST_QUEUED, _queued_filter)
+
+
+@verb(step_ids=1)
+async def list_workflow_steps(
+    rt: Runtime,
+    site: Site,
+    workflow_id: str,
+    *,
+    load_output: bool = True,
+    limit: int | None = None,
+    offset: int | None = None,
+) -> list[StepInfo]:
+    """The recorded operations of a workflow, by step id; [] for an unknown id.
+
+    In workflow code the answer is recorded.
+
+    Args:
+        load_output: False leaves `output` and `error` None.
+        limit: at most so many; 0 and None mean all. `offset` leaves out so many first.
+
+    Raises:
+        DBOSQueryTimeoutError: the query took longer than `observability_query_timeout_sec`.
+    """
+    validation.workflow_id(workflow_id)
+    most, first = validation.page_limit(limit), validation.page_limit(offset, "offset")
+    refuse_in_transaction(site, LIST_STEPS)
+
+    async def look() -> list[StepInfo]:
+        rows = await _observed(rt, listing.steps, workflow_id, most, first)
+        return [step_info(workflow_id, row, rt.engine.codec, load_output) for row in rows]
+
+    return await recorded_operation(rt, site, LIST_STEPS, look)
+
+
+@verb(step_ids=0)
+async def list_executors(
+    rt: Runtime, site: Site, *, application_name: str | None = None
+) -> list[ExecutorInfo]:
+    """The launched engines of an application, live ones and those whose lease has expired.
+
+    Oldest first. Never recorded: it tells about this moment.
+
+    Args:
+        application_name: default: this application.
+    """
+    name = rt.engine.settings.name if application_name is None else application_name
+    rows = await _observed(rt, executors.listed, validation.label(name, "application_name") or None)
+    return [ExecutorInfo(*row) for row in rows]
+
+
+@verb(step_ids=0)
+async def health(rt: Runtime, site: Site) -> Health:
+    """How this process is. Waits for no database; never recorded, and never raises for a fault."""
+    report: Health = await rt.io.call(Call(rt.engine.check_up, (), {}, is_async=False))
+    return report
+
+
+async def current_list(rt: Runtime, wanted: WorkflowFilter) -> list[WorkflowStatus]:
+    """The workflows that pass a filter now."""
+    codec = rt.engine.codec
+    stranded: list[Kin] = []
+    if wanted.stranded is not None:
+        kinds, fleet = await _observed(rt, listing.kinships)
+        stranded = [kin for kin in kinds if reason(kin, fleet, codec.unnamed)]
+    page = await _observed(rt, listing.page, wanted, stranded)
+    return [
+        status_from(row, codec, stranded_reason(row, page.fleet, codec.unnamed))
+        for row in page.rows
+    ]
+
+
+async def _observed(rt: Runtime, query: Callable[..., R], *args: Any) -> R:
+    """Run a query of an observer, which may not take longer than the configured time."""
+    limit_s = rt.engine.settings.query_timeout_s
+    try:
+        return await rt.io.read(listing.within, limit_s, query, *args)
+    except DBOSDatabaseError as error:
+        if limit_s is None or error.sqlstate != STATEMENT_CANCELLED:
+            raise
+        raise DBOSQueryTimeoutError(limit_s) from None
