@@ -23,7 +23,7 @@ from dbos.models import Health, ServiceHealth
 from dbos.runtime.aio import AsyncIo, settle_all
 from dbos.runtime.blocking import BlockingIo
 from dbos.runtime.committer import Committer
-from dbos.runtime.drive import drive
+from dbos.runtime.drive import drive, drive_parking
 from dbos.runtime.loops import LoopHouse
 from dbos.runtime.reader import Reader
 from dbos.runtime.service import Service
@@ -70,7 +70,7 @@ class RunLauncher:
         engine = run.engine
         engine.enter(run)
         if not run.call.is_async:
-            self._threads.submit(lambda: drive(_background(engine.blocking, run)))
+            self._threads.submit(lambda: drive_parking(_background(engine.blocking, run)))
         elif on_callers_loop:
             self._loops.spawn_here(_background(engine.aio, run), lambda: _make_sure(run))
         else:
