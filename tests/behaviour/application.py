@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Any, NoReturn, cast
 
 import psycopg
@@ -104,6 +105,14 @@ class Application:
             " FROM {operation_outputs} WHERE workflow_uuid = ? ORDER BY function_id",
             workflow_id,
         )
+
+    @contextmanager
+    def locked(self, mode: str, table: str) -> Generator[None]:
+        """Keep a PostgreSQL table locked for the block."""
+        with psycopg.connect(self.database_url) as postgres:
+            name = table.replace("{", "dbos.").replace("}", "")
+            postgres.execute(f"LOCK TABLE {name} IN {mode} MODE".encode())
+            yield
 
     def _execute(
         self, text: str, values: tuple[object, ...], *, fetch: bool

@@ -2,11 +2,44 @@
 
 from __future__ import annotations
 
-from dbos.storage.executors import Capable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from dbos.storage.executors import Capabilities, Capable
 from dbos.storage.listing import ACTIVE, Fleet, Kin, RunRow
 from dbos.storage.recovery import INTERNAL_QUEUE
 
+if TYPE_CHECKING:
+    from dbos.engine.engine import Engine
+
 ALWAYS_SERVED = frozenset({None, INTERNAL_QUEUE})
+
+
+def as_of_now(fleet: Fleet, engine: Engine) -> Fleet:
+    """The fleet, with what this process can run now: the others were told at its last renewal."""
+    own = engine.identity.incarnation_id
+    return replace(
+        fleet,
+        live=tuple(
+            one._replace(can=_own(one.can, engine)) if one.incarnation_id == own else one
+            for one in fleet.live
+        ),
+    )
+
+
+def _own(told: Capabilities, engine: Engine) -> Capabilities:
+    registry = engine.registry
+    declared = [name for name in registry.queues if registry.listens_to(name)]
+    return Capabilities(
+        functions=[
+            (known.run_name, of, registry.code_hash(known))
+            for known in registry.all()
+            for of in registry.classes.class_names(known)
+        ],
+        instances=registry.instances(),
+        queues=[*told.queues, *declared],
+        formats=sorted(engine.codec.readable),
+    )
 
 
 def kin_of(row: RunRow) -> Kin:

@@ -103,6 +103,7 @@ def workflow_filter(
         DBOSQueryTimeoutError: the query took longer than `observability_query_timeout_sec`.
     """
     given = dict(locals())
+    contained = validation.attributes(attributes)
     if attributes is not None and rt.engine.settings.system_database.kind == "sqlite":
         raise DBOSException(
             "The filter 'attributes' is not supported on SQLite: filter the list by hand"
@@ -113,7 +114,7 @@ def workflow_filter(
     return WorkflowFilter(
         workflow_ids=_ids(workflow_ids, workflow_id),
         application_names=scope(rt, application_name, any_id=bool(workflow_ids or workflow_id)),
-        attributes=validation.attributes(attributes),
+        attributes=contained,
         limit=validation.page_limit(limit),
         offset=validation.page_limit(offset, "offset"),
         **checked,
@@ -140,7 +141,12 @@ def names(given: Given, name: str) -> tuple[str, ...] | None:
     """The texts to match; an empty list is no filter."""
     if given is None:
         return None
-    texts = (given,) if isinstance(given, str | WorkflowStatusString) else tuple(given)
+    if isinstance(given, str | WorkflowStatusString):
+        texts: tuple[Any, ...] = (given,)
+    elif isinstance(given, list | tuple | set | frozenset):
+        texts = tuple(given)
+    else:
+        raise DBOSInvalidInputError(f"{name} must be a str or a list of str")
     return tuple(_text(text, name) for text in texts) or None
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from dbos import validation
-from dbos.engine.eligibility import reason, stranded_reason
+from dbos.engine.eligibility import as_of_now, reason, stranded_reason
 from dbos.engine.engine import Runtime
 from dbos.engine.io import Call
 from dbos.engine.site import Site, recorded_operation, refuse_in_transaction
@@ -137,12 +137,13 @@ async def current_list(rt: Runtime, wanted: WorkflowFilter) -> list[WorkflowStat
     codec = rt.engine.codec
     stranded: list[Kin] = []
     if wanted.stranded is not None:
-        kinds, fleet = await _observed(rt, listing.kinships)
+        kinds, stored = await _observed(rt, listing.kinships)
+        fleet = as_of_now(stored, rt.engine)
         stranded = [kin for kin in kinds if reason(kin, fleet, codec.unnamed)]
     page = await _observed(rt, listing.page, wanted, stranded)
+    fleet = as_of_now(page.fleet, rt.engine)
     return [
-        status_from(row, codec, stranded_reason(row, page.fleet, codec.unnamed))
-        for row in page.rows
+        status_from(row, codec, stranded_reason(row, fleet, codec.unnamed)) for row in page.rows
     ]
 
 

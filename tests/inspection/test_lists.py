@@ -1,0 +1,202 @@
+"""Lists of workflows: every filter, their scope, and rows that cannot be read whole."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from dbos import DBOS, SetWorkflowID
+from dbos.error import DBOSException, DBOSInvalidInputError, DBOSQueryTimeoutError
+from tests.behaviour.application import Application
+
+ALL = ["a_1", "fails", "fails-1", "queued"]
+
+
+def ids(**filters: Any) -> list[str]:
+    return [status.workflow_id for status in DBOS.list_workflows(**filters)]
+
+
+def iso(epoch_ms: int) -> str:
+    return datetime.fromtimestamp(epoch_ms / 1000, UTC).isoformat()
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ({}, ALL),
+        ({"workflow_ids": ["queued", "a_1"]}, ["a_1", "queued"]),
+        ({"workflow_ids": []}, ALL),
+        ({"workflow_id": "fails"}, ["fails"]),
+        ({"workflow_id": ["fails"], "workflow_ids": ["a_1"]}, ["a_1", "fails"]),
+        ({"status": "ERROR"}, ["fails"]),
+        ({"status": ["ERROR", "ENQUEUED"]}, ["fails", "queued"]),
+        ({"status": "no such status"}, []),
+        ({"name": "greet"}, ["a_1", "fails-1", "queued"]),
+        ({"name": ["fail", "nobody"]}, ["fails"]),
+        ({"app_version": "v1"}, ALL),
+        ({"app_version": "v2"}, []),
+        ({"parent_workflow_id": "fails"}, ["fails-1"]),
+        ({"has_parent": True}, ["fails-1"]),
+        ({"has_parent": False}, ["a_1", "fails", "queued"]),
+        ({"queue_name": "never"}, ["queued"]),
+        ({"queues_only": True}, ["queued"]),
+        ({"queues_only": True, "status": "SUCCESS"}, []),
+        ({"executor_id": "local"}, ALL),
+        ({"workflow_id_prefix": "a_"}, ["a_1"]),
+        ({"workflow_id_prefix": "A_"}, []),
+        ({"workflow_id_prefix": "fail%"}, []),
+        ({"workflow_id_prefix": ["fail", "q"]}, ["fails", "fails-1", "queued"]),
+        ({"forked_from": "a_1"}, []),
+        ({"is_fork": False}, ALL),
+        ({"was_forked_from": True}, []),
+        ({"user": "nobody"}, []),
+        ({"schedule_name": "nightly"}, []),
+        ({"limit": 2}, ["a_1", "fails"]),
+        ({"limit": 0}, ALL),
+        ({"offset": 3}, ["queued"]),
+        ({"limit": 1, "offset": 1}, ["fails"]),
+        ({"sort_desc": True, "limit": 1}, ["queued"]),
+        ({"start_time": "2020-01-01"}, ALL),
+        ({"end_time": "2020-01-01T00:00:00Z"}, []),
+        ({"completed_after": "2020-01-01"}, ["a_1", "fails", "fails-1"]),
+        ({"completed_before": "2020-01-01"}, []),
+        ({"dequeued_after": "2020-01-01"}, []),
+        ({"application_name": "shop"}, ALL),
+        ({"application_name": "elsewhere"}, []),
+        ({"stranded": True}, []),
+        ({"stranded": False}, ALL),
+    ],
+)
+def test_a_filter_lists_what_it_says(
+    populated: Application, filters: dict[str, Any], expected: list[str]
+) -> None:
+    assert ids(**filters) == expected
+
+
+def test_times_are_inclusive(populated: Application) -> None:
+    created = DBOS.list_workflows(workflow_id="a_1")[0].created_at
+
+    assert "a_1" in ids(start_time=iso(created), end_time=iso(created))
+
+
+@pytest.mark.parametrize(
+    ("filters", "complaint"),
+    [
+        ({"start_time": "yesterday"}, "start_time cannot be read"),
+        ({"limit": -1}, "limit"),
+        ({"offset": -1}, "offset"),
+        ({"status": 5}, "status"),
+        ({"sort_desc": "yes"}, "sort_desc"),
+        ({"attributes": []}, "must be a dict"),
+    ],
+)
+def test_bad_filters_are_refused(
+    populated: Application, filters: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(DBOSInvalidInputError, match=complaint):
+        DBOS.list_workflows(**filters)
+
+
+def test_attributes_are_a_filter_on_postgresql_alone(populated: Application) -> None:
+    if populated.is_sqlite:
+        with pytest.raises(DBOSException, match="not supported on SQLite"):
+            DBOS.list_workflows(attributes={"kind": "first"})
+    else:
+        assert ids(attributes={"kind": "first"}) == ["a_1"]
+        assert ids(attributes={"kind": "other"}) == []
+
+
+def test_payloads_are_left_out_on_demand(populated: Application) -> None:
+    [whole] = DBOS.list_workflows(workflow_id="a_1")
+    [bare] = DBOS.list_workflows(workflow_id="a_1", load_input=False, load_output=False)
+    [failed] = DBOS.list_workflows(workflow_id="fails", load_output=False)
+
+    assert (whole.input, whole.output) == ({"args": ("one",), "kwargs": {}}, "ONE")
+    assert (bare.input, bare.output, failed.error) == (None, None, None)
+
+
+def test_queued_lists_have_no_filter_that_makes_no_sense_there(populated: Application) -> None:
+    listed = [status.workflow_id for status in DBOS.list_queued_workflows(name="greet")]
+
+    assert listed == ["queued"]
+    for name in ("queues_only", "was_forked_from", "schedule_name"):
+        with pytest.raises(TypeError):
+            DBOS.list_queued_workflows(**{name: None})
+
+
+def test_by_id_any_application_is_reached(populated: Application) -> None:
+    populated.change("UPDATE {workflow_status} SET application_name = 'other'")
+
+    assert ids() == []
+    assert ids(workflow_id="a_1") == ["a_1"]
+    assert ids(application_name="other") == ALL
+
+
+def test_one_corrupt_row_hides_no_other(
+    populated: Application, log: pytest.LogCaptureFixture
+) -> None:
+    populated.change(
+        "UPDATE {workflow_status} SET inputs = ?, output = ?, authenticated_roles = ?"
+        " WHERE workflow_uuid = 'a_1'",
+        "{broken",
+        "broken too",
+        "[",
+    )
+
+    listed = {status.workflow_id: status for status in DBOS.list_workflows()}
+
+    assert sorted(listed) == ALL
+    assert listed["a_1"].input == "{broken"
+    assert set(listed["a_1"].payload_errors or {}) == {"input", "output", "authenticated_roles"}
+    assert listed["fails-1"].payload_errors is None
+    warnings = [record.getMessage() for record in log.records if record.levelname == "WARNING"]
+    assert len([line for line in warnings if "cannot be decoded" in line]) == 1
+    assert not any("broken" in line for line in warnings)
+
+
+def test_a_list_in_a_workflow_is_recorded(app: Application) -> None:
+    @DBOS.workflow()
+    def look() -> list[str]:
+        return ids(workflow_id=["look", "later"])
+
+    with SetWorkflowID("look"):
+        first = look()
+    with SetWorkflowID("later"):
+        look()
+    app.change("UPDATE {workflow_status} SET status = 'PENDING' WHERE workflow_uuid = 'look'")
+    app.kill()
+    app.launch()
+
+    assert DBOS.get_result("look") == first == ["look"]
+    assert [step["function_name"] for step in DBOS.list_workflow_steps("look")] == [
+        "DBOS.listWorkflows"
+    ]
+
+
+def test_the_async_twins_list_the_same(populated: Application) -> None:
+    async def scenario() -> tuple[list[str], list[str], int]:
+        listed = await DBOS.list_workflows_async(status="ERROR")
+        queued = await DBOS.list_queued_workflows_async()
+        steps = await DBOS.list_workflow_steps_async("a_1")
+        return [one.workflow_id for one in listed], [one.workflow_id for one in queued], len(steps)
+
+    assert asyncio.run(scenario()) == (["fails"], ["queued"], 1)
+
+
+def test_a_query_that_takes_too_long_is_stopped(shop: Application) -> None:
+    shop.launch(observability_query_timeout_sec=0.2)
+    if shop.is_sqlite:
+        # SQLite has no such limit, and no lock of readers to wait for.
+        assert DBOS.list_workflows() == []
+        return
+
+    with (
+        shop.locked("ACCESS EXCLUSIVE", "{workflow_status}"),
+        pytest.raises(DBOSQueryTimeoutError) as caught,
+    ):
+        DBOS.list_workflows()
+
+    assert caught.value.timeout_seconds == 0.2

@@ -1,0 +1,114 @@
+"""Steps, executors, health, versions, and runs that nobody may run."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from dbos import DBOS, Queue, SetWorkflowID
+from dbos.error import DBOSException, DBOSInvalidInputError
+from tests.behaviour.application import Application
+
+
+def test_steps_are_listed_by_id(populated: Application) -> None:
+    [child_launch, child_result] = DBOS.list_workflow_steps("fails")
+
+    assert (child_launch["function_id"], child_launch["function_name"]) == (1, "greet")
+    assert child_launch["child_workflow_id"] == "fails-1"
+    assert (child_result["function_name"], child_result["output"]) == ("DBOS.getResult", "CHILD")
+    assert [step["function_id"] for step in DBOS.list_workflow_steps("fails", offset=1)] == [2]
+    assert [step["function_id"] for step in DBOS.list_workflow_steps("fails", limit=1)] == [1]
+    assert DBOS.list_workflow_steps("a_1", load_output=False)[0]["output"] is None
+    assert DBOS.list_workflow_steps("unknown") == []
+
+
+def test_a_corrupt_step_is_shown_as_stored(populated: Application) -> None:
+    populated.change("UPDATE {operation_outputs} SET output = ? WHERE workflow_uuid = 'a_1'", "{")
+
+    [step] = DBOS.list_workflow_steps("a_1")
+
+    assert step["output"] == "{"
+    assert set(step.get("payload_errors", {})) == {"output"}
+
+
+def test_executors_are_listed_live_and_expired(app: Application) -> None:
+    app.change(
+        "INSERT INTO {perdure_executors} (incarnation_id, executor_id, application_name,"
+        " application_version, version_policy, host, pid, process_started, lease_ms,"
+        " lease_until_epoch_ms, started_at_epoch_ms) VALUES"
+        " ('old', 'label', 'shop', 'v0', 'any', 'elsewhere', 7, '', 1000, 5, 4)"
+    )
+
+    [old, own] = DBOS.list_executors()
+
+    assert (old.incarnation_id, old.executor_id, old.pid, old.is_live) == ("old", "label", 7, False)
+    assert own.incarnation_id == DBOS.incarnation_id
+    assert own.is_live
+    assert own.application_version == "v1"
+    assert 0 < own.lease_left_ms <= 15_000
+    assert own.runs_owned == 0
+    assert DBOS.list_executors(application_name="another") == []
+
+
+def test_health_tells_of_the_database_the_lease_and_each_service(app: Application) -> None:
+    report = DBOS.health()
+
+    assert report.is_database_reachable
+    assert report.is_lease_held
+    assert {"dispatcher", "leases", "failover", "deadlines"} <= {s.name for s in report.services}
+    assert all(service.is_running and not service.failures for service in report.services)
+    assert asyncio.run(DBOS.health_async()).is_database_reachable
+
+
+def test_the_latest_version_is_the_one_chosen_last(app: Application) -> None:
+    first = DBOS.get_latest_application_version()
+    DBOS.set_latest_application_version("v2")
+    second = DBOS.get_latest_application_version()
+    DBOS.set_latest_application_version("v1")
+
+    assert (first["version_name"], second["version_name"]) == ("v1", "v2")
+    assert [v["version_name"] for v in DBOS.list_application_versions()] == ["v1", "v2"]
+    assert first["application_name"] == "shop"
+
+
+def test_a_version_of_another_application_is_not_taken_over(app: Application) -> None:
+    DBOS.set_latest_application_version("theirs", application_name="other")
+
+    with pytest.raises(DBOSException, match="already registered by application"):
+        DBOS.set_latest_application_version("theirs")
+    with pytest.raises(DBOSInvalidInputError):
+        DBOS.set_latest_application_version("")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("name = 'unheard of'", "not_registered"),
+        ("class_name = 'Unheard'", "not_registered"),
+        ("application_version = 'v9', code_hash = NULL", "version"),
+        ("serialization = 'strange'", "format"),
+        ("queue_name = 'nobody listens'", "no_listener"),
+    ],
+)
+def test_a_run_that_nobody_may_run_is_stranded_and_says_why(
+    app: Application, change: str, reason: str
+) -> None:
+    queue = Queue("never", worker_concurrency=0)
+
+    @DBOS.workflow()
+    def wait() -> None:
+        return None
+
+    app.relaunch()
+    for workflow_id in ("lost", "fine"):
+        with SetWorkflowID(workflow_id):
+            queue.enqueue(wait)
+    app.change(f"UPDATE {{workflow_status}} SET {change} WHERE workflow_uuid = 'lost'")
+
+    listed = {status.workflow_id: status for status in DBOS.list_workflows()}
+
+    assert (listed["lost"].stranded, listed["lost"].stranded_reason) == (True, reason)
+    assert (listed["fine"].stranded, listed["fine"].stranded_reason) == (False, None)
+    assert [s.workflow_id for s in DBOS.list_workflows(stranded=True)] == ["lost"]
+    assert [s.workflow_id for s in DBOS.list_workflows(stranded=False)] == ["fine"]
