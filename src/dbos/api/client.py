@@ -9,7 +9,7 @@ from dbos import validation
 from dbos.api.client_commands import ClientCommands
 from dbos.api.client_handles import ClientHandle, ClientHandleAsync
 from dbos.api.client_queues import ClientQueues
-from dbos.api.enqueueing import client_request
+from dbos.api.enqueueing import client_request, given_options
 from dbos.api.handles import WorkflowHandle, WorkflowHandleAsync
 from dbos.api.twins import awaitable, blocking
 from dbos.config import client_settings
@@ -167,7 +167,7 @@ class DBOSClient(ClientCommands, ClientQueues):
             DBOSQueueDeduplicatedError: the deduplication id is held; roll back.
         """
         __tracebackhide__ = True
-        if options.get("duplication_policy") == "return-existing":
+        if given_options(options).get("duplication_policy") == "return-existing":
             raise DBOSException(
                 "duplication_policy 'return-existing' is not supported by enqueue_in_transaction: "
                 "use enqueue()."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -19,6 +18,7 @@ from dbos.runtime.aio import AsyncIo
 from dbos.runtime.blocking import BlockingIo
 from dbos.runtime.drive import drive
 from dbos.runtime.loops import LoopHouse, running_loop
+from dbos.runtime.opening import Opening
 from dbos.runtime.service import Service
 from dbos.runtime.threads import WorkerThreads
 from dbos.serialization.codec import Codec
@@ -53,7 +53,7 @@ class _NoLauncher:
 class OutsideCaller:
     """Who calls operations from outside of any application, through an engine of its own.
 
-    The lock guards the opening: the database is checked once, before the first operation.
+    The database is checked once, at construction or before the first operation.
     """
 
     def __init__(
@@ -77,9 +77,7 @@ class OutsideCaller:
             async_io=AsyncIo(reader, committer, self._threads),
         )
         self._listens = listens or settings.system_database.kind == "sqlite"
-        self._opening = threading.Lock()
-        self._is_open = False
-        self._is_closed = False
+        self._opening = Opening()
         self._services: list[Service] = []
         if not lazy:
             try:
@@ -101,10 +99,8 @@ class OutsideCaller:
 
     def close(self) -> None:
         """End all waits, commit what was handed over, close what was opened. Twice is fine."""
-        with self._opening:
-            if self._is_closed:
-                return
-            self._is_closed = True
+        if not self._opening.close():
+            return
         self._ground.committer.hurry()
         self._ground.reader.hurry()
         for service in reversed(self._services):
@@ -119,12 +115,12 @@ class OutsideCaller:
     async def _opened(self, rt: Runtime, operation: Operation[R]) -> R:
         __tracebackhide__ = True
         self._refuse_if_closed()
-        if not self._is_open:
+        if not self._opening.is_open:
             await rt.io.call(Call(self._open_when_reachable, (), {}, is_async=False))
         return await operation(rt)
 
     def _refuse_if_closed(self) -> None:
-        if self._is_closed:
+        if self._opening.is_closed:
             raise DBOSException("This DBOSClient was destroyed: make another one.")
 
     def _open_when_reachable(self) -> None:
@@ -136,19 +132,18 @@ class OutsideCaller:
         self._open()
 
     def _open(self) -> None:
-        with self._opening:
-            if self._is_open or self._is_closed:
-                return
-            self._ground.database.verify()
-            self._ground.committer.start()
-            settings, hub = self._engine.settings, self._ground.hub
-            if self._ground.notifier is not None:
-                self._start(self._ground.notifier)
-            if self._listens:
-                self._start(ListenerService(self._ground.database, hub))
-            reader = self._ground.reader
-            self._start(Lookout(self._engine, reader, hub, settings.notification_poll_s))
-            self._is_open = True
+        self._opening.open(self._check_and_start)
+
+    def _check_and_start(self) -> None:
+        ground, hub = self._ground, self._ground.hub
+        ground.database.verify()
+        ground.committer.start()
+        if ground.notifier is not None:
+            self._start(ground.notifier)
+        if self._listens:
+            self._start(ListenerService(ground.database, hub))
+        poll_s = self._engine.settings.notification_poll_s
+        self._start(Lookout(self._engine, ground.reader, hub, poll_s))
 
     def _start(self, service: Service) -> None:
         self._services.append(service)
