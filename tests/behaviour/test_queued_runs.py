@@ -80,7 +80,7 @@ def test_a_process_serves_only_what_it_listens_to_and_still_ends_delays(
 
     async def scenario() -> Any:
         waiting = await through_queue(api, unheard, echo, 1)
-        with SetEnqueueOptions(delay_seconds=0.05):
+        with SetEnqueueOptions(delay_seconds=0.5):
             delayed = await through_queue(api, unheard, echo, 2)
         with SetEnqueueOptions(delay_seconds=0.1):
             served = await through_queue(api, heard, echo, 3)
@@ -94,7 +94,7 @@ def test_a_delayed_run_starts_when_its_delay_is_over(app: Application, api: Flav
     queue, echo = Queue("tasks"), echo_of(api)
 
     async def scenario() -> Any:
-        with SetEnqueueOptions(delay_seconds=0.05):
+        with SetEnqueueOptions(delay_seconds=0.5):
             handle = await through_queue(api, queue, echo, 1)
         before = await api.status(handle)
         await api.result(handle)
@@ -118,7 +118,8 @@ def test_the_deadline_of_a_queued_run_is_set_when_it_starts(app: Application, ap
 
     status = api.run(scenario)
 
-    assert status.workflow_deadline_epoch_ms == status.dequeued_at + 100_000
+    # The statement may read the clock for each of them anew.
+    assert status.workflow_deadline_epoch_ms - status.dequeued_at - 100_000 in range(50)
 
 
 def test_a_deduplication_id_is_free_once_its_holder_has_ended(

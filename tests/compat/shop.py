@@ -9,6 +9,7 @@ in an environment of its own.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -41,6 +42,11 @@ def write(word: str) -> None:
         ledger.write(f"{word}\n")
 
 
+def say(word: str) -> None:
+    """One whole line at once: several threads have something to say."""
+    os.write(sys.stdout.fileno(), f"{word}\n".encode())
+
+
 @DBOS.step()
 def note(word: str) -> str:
     write(f"{DBOS.workflow_id} {word}")
@@ -57,7 +63,7 @@ async def note_async(word: str) -> str:
 def hold() -> None:
     """The first process never gets beyond this."""
     if STAGE == "begin":
-        print("held", flush=True)
+        say("held")
         time.sleep(3600)
 
 
@@ -135,7 +141,7 @@ def begin() -> None:
     started("job-1", JOBS.enqueue, job, 1)
     started("job-2", JOBS.enqueue, job, 2)
     started("doze", DBOS.start_workflow, doze)
-    print("started", flush=True)
+    say("started")
     time.sleep(3600)
 
 

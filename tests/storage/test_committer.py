@@ -12,7 +12,12 @@ import pytest
 from dbos.config import PoolSettings
 from dbos.errors import DBOSInvalidInputError
 from dbos.runtime.aio import settle_all
+from dbos.runtime.blocking import BlockingIo
 from dbos.runtime.committer import Committer, Ticket
+from dbos.runtime.drive import drive_parking
+from dbos.runtime.loops import LoopHouse
+from dbos.runtime.reader import Reader
+from dbos.runtime.threads import WorkerThreads
 from dbos.storage import workflows
 from dbos.storage.postgres import LANE_IDLE_S
 from dbos.storage.protocol import Statement, Topic, Tx, Write
@@ -78,6 +83,28 @@ def test_a_commit_on_the_callers_thread_overtakes_nothing_that_was_handed_over(
     handed.block()
 
     assert book.notes == ["held up", "handed over", "inline"]
+
+
+def test_the_last_write_of_a_background_run_keeps_no_thread_waiting(
+    database: AnyDatabase, committer: Committer
+) -> None:
+    book, ended = Notebook(), threading.Event()
+    io = BlockingIo(Reader(database), committer, LoopHouse(), WorkerThreads(None))
+
+    async def run() -> None:
+        await io.commit_last(book.write, "last", "lane")
+        ended.set()
+
+    thread = in_thread(committer.run, book.write, "held up", "lane")
+    assert book.reached.wait(WITHIN_S)
+    drive_parking(run())
+    went_on_before = ended.is_set()
+    book.released.set()
+
+    assert ended.wait(WITHIN_S)
+    thread.join(WITHIN_S)
+    assert not went_on_before
+    assert book.notes == ["held up", "last"]
 
 
 class InterruptedOnce:

@@ -74,3 +74,25 @@ def test_a_job_is_run_without_a_limit_however_many_work(release: threading.Event
     threads.stop()
 
     assert answer == "ran"
+
+
+def test_a_burst_costs_its_submitter_one_thread_and_still_runs_side_by_side() -> None:
+    threads = WorkerThreads(None)
+    everybody = threading.Barrier(20)
+    starters: list[str] = []
+
+    class Noted(threading.Thread):
+        def start(self) -> None:
+            starters.append(threading.current_thread().name)
+            super().start()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threading, "Thread", Noted)
+        # Each job waits for all others: none may be left behind a thread that waits.
+        futures = [threads.submit(lambda: everybody.wait(WITHIN_S)) for _ in range(20)]
+        for future in futures:
+            future.result(WITHIN_S)
+    threads.stop()
+
+    assert len(starters) == 20
+    assert any(name.startswith("dbos-worker") for name in starters)

@@ -20,7 +20,7 @@ from dbos.models import Health, ServiceHealth
 from dbos.runtime.aio import AsyncIo, settle_all
 from dbos.runtime.blocking import BlockingIo
 from dbos.runtime.committer import Committer
-from dbos.runtime.drive import drive
+from dbos.runtime.drive import drive, drive_parking
 from dbos.runtime.loops import LoopHouse
 from dbos.runtime.service import Service
 from dbos.runtime.threads import WorkerThreads
@@ -63,7 +63,7 @@ class RunLauncher:
         engine = run.engine
         engine.enter(run)
         if not run.call.is_async:
-            self._threads.submit(lambda: drive(_background(engine.blocking, run)))
+            self._threads.submit(lambda: drive_parking(_background(engine.blocking, run)))
         elif on_callers_loop:
             self._loops.spawn_here(_background(engine.aio, run), lambda: _make_sure(run))
         else:

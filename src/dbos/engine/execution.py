@@ -230,7 +230,8 @@ async def _finish(rt: Runtime, run: Execution, outcome: Outcome) -> bool:
     status = "SUCCESS" if isinstance(outcome, Success) else "ERROR"
     row = FinishRow(run.workflow_id, status, output, error, run.claim, run.slot_queue)
     try:
-        accepted = await rt.io.commit(workflows.finish, row, run.workflow_id)
+        commit = rt.io.commit_last if run.is_background else rt.io.commit
+        accepted = await commit(workflows.finish, row, run.workflow_id)
     except Closed:
         accepted = False
     if accepted:

@@ -86,6 +86,10 @@ class Io(Protocol):
         """Apply a write; durable when this returns. Writes with one lane key keep their order."""
         ...
 
+    async def commit_last(self, write: Write[A, R], arg: A, lane_key: str) -> R:
+        """As `commit`, for the last write of a background run: its thread need not wait for it."""
+        ...
+
     async def commit_carried(
         self,
         write: Write[A, R],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from dbos import validation
 from dbos.engine.eligibility import reason, stranded_reason
@@ -71,8 +71,10 @@ _queued_filter.__signature__ = inspect.signature(workflow_filter).replace(  # ty
     ]
 )
 
-list_workflows = _listing(LIST_WORKFLOWS, workflow_filter)
-list_queued_workflows: Verb[..., list[WorkflowStatus]] = _listing(LIST_QUEUED, _queued_filter)
+list_workflows: Final = _listing(LIST_WORKFLOWS, workflow_filter)
+list_queued_workflows: Final[Verb[..., list[WorkflowStatus]]] = _listing(
+    LIST_QUEUED, _queued_filter
+)
 
 
 @verb(step_ids=1)

@@ -54,6 +54,9 @@ class AsyncIo:
         self._committer.submit(lane_key, ticket)
         return ticket.future
 
+    async def commit_last(self, write: Write[A, R], arg: A, lane_key: str) -> R:
+        return await self.commit(write, arg, lane_key)
+
     async def commit_carried(
         self,
         write: Write[A, R],

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from dbos.engine.io import Call, Signal
 from dbos.runtime.aio import call_within
 from dbos.runtime.committer import Committer, Ticket
+from dbos.runtime.drive import Parked
 from dbos.runtime.loops import LoopHouse
 from dbos.runtime.reader import Reader
 from dbos.runtime.threads import WorkerThreads
@@ -51,6 +52,13 @@ class BlockingIo:
 
     async def commit(self, write: Write[A, R], arg: A, lane_key: str) -> R:
         return self._committer.run(write, arg, lane_key)
+
+    async def commit_last(self, write: Write[A, R], arg: A, lane_key: str) -> R:
+        ticket = Ticket(write, arg)
+        if not self._committer.commit_now(lane_key, ticket):
+            await Parked(lambda: self._committer.submit(lane_key, ticket), ticket)
+        answer: R = ticket.result()
+        return answer
 
     async def commit_carried(
         self,

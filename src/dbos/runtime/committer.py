@@ -50,13 +50,13 @@ class Ticket:
     __slots__ = ("_gate", "answer", "arg", "error", "on_settled", "write")
 
     def __init__(
-        self, write: Write[Any, Any], arg: Any, on_settled: Callable[[Ticket], None] | None = None
+        self, write: Write[Any, Any], arg: Any, on_settled: Callable[[], None] | None = None
     ) -> None:
         self.write: Write[Any, Any] = write
         self.arg: Any = arg
         self.answer: Any = None
         self.error: BaseException | None = None
-        self.on_settled: Callable[[Ticket], None] | None = on_settled
+        self.on_settled: Callable[[], None] | None = on_settled
         self._gate: threading.Lock | None = None
 
     def prepare_to_block(self) -> None:
@@ -70,6 +70,8 @@ class Ticket:
     def settle(self) -> None:
         if self._gate is not None:
             self._gate.release()
+        if self.on_settled is not None:
+            self.on_settled()
 
     def result(self) -> Any:
         if self.error is not None:
@@ -136,6 +138,10 @@ class Committer:
         """Ring what a transaction that is not ours has made durable."""
         if topics:
             self._publish(list(topics))
+
+    def commit_now(self, lane_key: str, ticket: Ticket) -> bool:
+        """Commit on this thread if nobody else uses the lane; False if it was not done."""
+        return self._commit_here(self._lane(lane_key), ticket)
 
     def submit(self, lane_key: str, ticket: Ticket) -> None:
         """Hand over a write; its ticket is settled later, by the writer thread."""

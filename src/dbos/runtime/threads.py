@@ -23,6 +23,10 @@ class WorkerThreads:
 
     Without a limit a job never waits for a thread. With one, jobs queue, but only behind threads
     that work: one that waits for something is not counted, for it may wait for a queued job.
+
+    Threads grow in a chain: whoever submits starts one at the most, and a thread that takes its
+    first job starts the next if jobs are left. So a burst of jobs costs the submitter one start and
+    not hundreds, and threads that are done meanwhile take what would have needed a new one.
     """
 
     def __init__(self, limit: int | None, on_free: Callable[[], None] | None = None) -> None:
@@ -32,6 +36,8 @@ class WorkerThreads:
         self._jobs: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._idle = 0
         self._waiting = 0
+        self._coming = 0
+        """Threads that were started and have not taken their first job."""
         self._threads: set[threading.Thread] = set()
         self._started = 0
         self._is_stopping = False
@@ -44,7 +50,7 @@ class WorkerThreads:
             self._jobs.append((job, future))
             if self._idle >= len(self._jobs):
                 self._condition.notify()
-            else:
+            elif not self._coming:
                 try:
                     self._add_thread_if_allowed()
                 except BaseException:
@@ -123,10 +129,23 @@ class WorkerThreads:
         )
         thread.start()
         self._threads.add(thread)
+        self._coming += 1
+
+    def _continue_chain(self) -> None:
+        """Start the next thread if more jobs wait than threads are at hand."""
+        if self._coming or len(self._jobs) <= self._idle:
+            return
+        try:
+            self._add_thread_if_allowed()
+        except RuntimeError:
+            # The system has no thread to give now. What waits is taken by those that end first.
+            return
 
     def _work(self) -> None:
+        is_new = True
         try:
-            while (taken := self._next()) is not None:
+            while (taken := self._next(is_new=is_new)) is not None:
+                is_new = False
                 job, future = taken
                 if future.set_running_or_notify_cancel():
                     _run(job, future)
@@ -135,9 +154,10 @@ class WorkerThreads:
             with self._condition:
                 self._threads.discard(threading.current_thread())
 
-    def _next(self) -> tuple[Callable[[], Any], Future[Any]] | None:
+    def _next(self, *, is_new: bool) -> tuple[Callable[[], Any], Future[Any]] | None:
         with self._condition:
             self._idle += 1
+            self._coming -= is_new
             if not self._jobs:
                 self._tell_free()
             try:
@@ -145,9 +165,11 @@ class WorkerThreads:
                     if self._is_stopping or (not self._condition.wait(IDLE_S) and not self._jobs):
                         self._threads.discard(threading.current_thread())
                         return None
-                return self._jobs.popleft()
+                job = self._jobs.popleft()
             finally:
                 self._idle -= 1
+            self._continue_chain()
+            return job
 
 
 def _run(job: Callable[[], Any], future: Future[Any]) -> None:

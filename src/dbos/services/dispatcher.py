@@ -202,8 +202,13 @@ class Dispatcher(Service):
             for run in runs:
                 self._return(run, "internal", "its history could not be read")
             raise
-        for run in runs:
-            self._start(run, histories.get(run.workflow_id, []), term)
+        # All are prepared before the first one starts: running threads would slow that down.
+        prepared = [
+            (run, self._prepared(run, histories.get(run.workflow_id, []), term)) for run in runs
+        ]
+        for run, execution in prepared:
+            if execution is not None:
+                self._start(run, execution)
 
     def _histories(self, runs: list[ClaimedRun]) -> dict[str, list[RecordedStep]]:
         """The recorded operations of runs, in one read."""
@@ -212,22 +217,30 @@ class Dispatcher(Service):
             histories.setdefault(step.workflow_id, []).append(step)
         return histories
 
-    def _start(self, run: ClaimedRun, history: list[RecordedStep], term: int) -> None:
-        """Start one claimed run. What goes wrong concerns this run, which is then given back."""
-        code: Code = "internal"
+    def _prepared(
+        self, run: ClaimedRun, history: list[RecordedStep], term: int
+    ) -> Execution | None:
+        """An attempt of a claimed run. What goes wrong concerns this run, which is given back."""
         try:
-            execution = drive(begin(self._engine.blocking, run, history, term))
-            if execution is None:
-                return
+            return drive(begin(self._engine.blocking, run, history, term))
+        except BaseException as error:
+            self._give_up(run, "internal", error)
+            return None
+
+    def _start(self, run: ClaimedRun, execution: Execution) -> None:
+        """Start one claimed run, or give it back."""
+        try:
             if run.returns:
                 started = StartedAtLast(run.workflow_id, run.claim)
                 self._engine.blocking.io.post(returns.started, started, run.workflow_id)
-            code = "no_thread"
             self._engine.launcher.start(execution)
         except BaseException as error:
-            log.background_run_failed(run.workflow_id, error)
             self._engine.running.pop(run.workflow_id, None)
-            self._return(run, code, f"{type(error).__qualname__} before its first step")
+            self._give_up(run, "no_thread", error)
+
+    def _give_up(self, run: ClaimedRun, code: Code, error: BaseException) -> None:
+        log.background_run_failed(run.workflow_id, error)
+        self._return(run, code, f"{type(error).__qualname__} before its first step")
 
     def _return(self, run: ClaimedRun, code: Code, text: str) -> None:
         give_back(self._engine.blocking, run, code, text)

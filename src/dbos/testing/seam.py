@@ -47,6 +47,9 @@ class WatchedIo:
         self._ledger.acknowledge(arg, answer)
         return answer
 
+    async def commit_last(self, write: Write[A, R], arg: A, lane_key: str) -> R:
+        return await self.commit(write, arg, lane_key)
+
     async def commit_carried(
         self,
         write: Write[A, R],

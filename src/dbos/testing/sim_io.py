@@ -297,6 +297,9 @@ class SimIo:
 
         return cast("R", await Effect(begin))
 
+    async def commit_last(self, write: Write[A, R], arg: A, lane_key: str) -> R:
+        return await self.commit(write, arg, lane_key)
+
     async def commit_carried(
         self,
         write: Write[A, R],

@@ -80,6 +80,9 @@ class AdoptedIo:
         if self.topics and self._database.rings_within:
             self._database.ring_within(self._tx, self.topics)
 
+    async def commit_last(self, write: Write[A, R], arg: A, lane_key: str) -> R:
+        return await self.commit(write, arg, lane_key)
+
     async def commit_carried(
         self,
         write: Write[A, R],

@@ -9,7 +9,7 @@ from typing import Any, cast
 from sqlalchemy.engine import Result, Row
 
 
-class NamedRow(Row[Any]):
+class _NamedRow(Row[Any]):
     """A row that also takes string keys: `dict(row)` is `{column: value}`."""
 
     __slots__ = ()
@@ -30,7 +30,7 @@ def named(row: Any) -> Any:
     if row.__class__ is not Row:
         return row
     # The parts of a row are not public; a class of rows of one's own cannot be asked for.
-    make = cast("Callable[..., Any]", NamedRow)
+    make = cast("Callable[..., Any]", _NamedRow)
     return make(row._parent, None, row._key_to_index, row._data)
 
 
