@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from dbos import error
 from dbos.api.classes import DBOSConfiguredInstance
+from dbos.api.client import DBOSClient
 from dbos.api.dbos import DBOS
 from dbos.api.handles import WorkflowHandle, WorkflowHandleAsync
 from dbos.api.migration import run_dbos_database_migrations
@@ -22,6 +23,7 @@ from dbos.api.reservations import StepReservation
 from dbos.config import DBOSConfig, FailoverConfig
 from dbos.errors import PortableWorkflowError
 from dbos.models import (
+    ClientScheduleInput,
     DuplicationPolicy,
     EnqueueOptions,
     ExecutorInfo,
@@ -62,6 +64,8 @@ def __getattr__(name: str) -> object:
 
 __all__ = [
     "DBOS",
+    "ClientScheduleInput",
+    "DBOSClient",
     "DBOSConfig",
     "DBOSConfiguredInstance",
     "DBOSContextEnsure",

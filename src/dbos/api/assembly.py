@@ -7,11 +7,8 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from dbos.api.transactors import (
-    open_system_database,
-    prepare_application_database,
-    transactor_for,
-)
+from dbos.api.ground import Ground, serializer_of
+from dbos.api.transactors import prepare_application_database, transactor_for
 from dbos.clock import HostIdentity, new_id, new_token
 from dbos.config import Settings
 from dbos.engine.engine import Engine, Identity, Runtime
@@ -25,23 +22,19 @@ from dbos.runtime.blocking import BlockingIo
 from dbos.runtime.committer import Committer
 from dbos.runtime.drive import drive, drive_parking
 from dbos.runtime.loops import LoopHouse
-from dbos.runtime.reader import Reader
 from dbos.runtime.service import Service
 from dbos.runtime.threads import WorkerThreads
-from dbos.runtime.wakeups import WakeupHub
-from dbos.serialization.codec import Codec, Serializer
-from dbos.serialization.typed import JSONSerializer
+from dbos.serialization.codec import Codec
 from dbos.services.claimants import capabilities
 from dbos.services.deadlines import Deadlines
 from dbos.services.dispatcher import Dispatcher
 from dbos.services.failover import BATCH as TAKEOVER_BATCH
 from dbos.services.failover import Failover
 from dbos.services.leases import LeaseKeeper
-from dbos.services.listener import ListenerService, NotifierService
+from dbos.services.listener import ListenerService
 from dbos.services.lookout import Lookout
 from dbos.services.scheduler import Scheduler
 from dbos.storage import executors, versions
-from dbos.storage.open import OpenOptions
 from dbos.storage.protocol import Topic
 from dbos.storage.recovery import TakeOver
 from dbos.storage.rows import ExecutorRow
@@ -111,18 +104,13 @@ class LaunchedEngine:
         self.settings = settings
         self._registry = registry
         self._host = HostIdentity.current()
-        self._database = open_system_database(settings, _open_options(settings))
-        self._hub = WakeupHub()
-        self._reader = Reader(self._database)
-        announcer = self._database.announcer()
-        self._notifier = (
-            NotifierService(announcer, settings.notification_coalesce_s) if announcer else None
-        )
-        self._committer = Committer(self._database, self._publish, settle_all)
+        ground = Ground(settings)
+        self._database, self._hub, self._reader = ground.database, ground.hub, ground.reader
+        self._notifier, self._committer = ground.notifier, ground.committer
         self._loops = LoopHouse()
         self._threads = WorkerThreads(settings.max_executor_threads, self._thread_freed)
         self._lease_committer = Committer(
-            self._database, self._publish, settle_all, (self._database.lanes,)
+            self._database, ground.publish, settle_all, (self._database.lanes,)
         )
         self._lease = LeaseKeeper(
             self._lease_committer, self._hub, self._executor_row, self._database.refresh_clock
@@ -134,7 +122,7 @@ class LaunchedEngine:
                 new_id(), settings.executor_id, application_version(settings, registry)
             ),
             registry=registry,
-            codec=Codec(_serializer(settings)),
+            codec=Codec(serializer_of(settings)),
             hub=self._hub,
             lease=self._lease,
             launcher=RunLauncher(self._threads, self._loops),
@@ -252,12 +240,6 @@ class LaunchedEngine:
             self._transactor.close()
         self._database.close()
 
-    def _publish(self, topics: list[Topic]) -> None:
-        """Ring here what became durable, and have other processes told."""
-        self._hub.publish(topics)
-        if self._notifier is not None:
-            self._notifier.tell(topics)
-
     def _start(self, service: Service) -> None:
         self._started.append(service)
         service.start()
@@ -339,20 +321,3 @@ def application_version(settings: Settings, registry: Registry) -> str:
         log.source_not_readable()
         return f"DEFAULT_VERSION-{settings.name}"
     return computed
-
-
-def _open_options(settings: Settings) -> OpenOptions:
-    return OpenOptions(
-        schema=settings.schema,
-        use_listen_notify=settings.use_listen_notify,
-        pool=settings.system_pool,
-        idle_transaction_timeout_s=settings.idle_transaction_timeout_s,
-    )
-
-
-def _serializer(settings: Settings) -> Serializer:
-    configured = settings.serializer
-    if configured is None:
-        return JSONSerializer()
-    assert isinstance(configured, Serializer), "settings are checked when they are made"
-    return configured

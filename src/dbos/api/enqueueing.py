@@ -13,6 +13,7 @@ from dbos.api.slot import around
 from dbos.api.starting import startable, with_receiver
 from dbos.engine import roles
 from dbos.engine.context import (
+    NOBODY,
     Authentication,
     EnqueueSettings,
     Scope,
@@ -143,6 +144,38 @@ def place_options(
     return replace(placed, request=replace(placed.request, **changes)) if changes else placed
 
 
+def client_request(
+    engine: Engine, options: EnqueueOptions, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> EnqueueRequest:
+    """What a client asks for: the options alone count, and no ambient block."""
+    given = given_options(options)
+    name = validation.identifier(given["workflow_name"], "workflow_name")
+    queue_name = validation.queue_name(given["queue_name"])
+    settings = _settings_of(engine, given, EnqueueSettings())
+    _refuse_following_without_key(settings)
+    owner = given.get("application_name", engine.settings.name or None)
+    own_id, timeout = given.get("workflow_id"), given.get("workflow_timeout")
+    seconds = None if timeout is None else validation.positive_timeout(timeout, "workflow_timeout")
+    reuse = given.get("workflow_id_reuse_policy", "return-existing")
+    request = EnqueueRequest(
+        workflow_name=name,
+        queue_name=queue_name,
+        args=args,
+        kwargs=kwargs,
+        class_name=validation.optional_identifier(given.get("class_name"), "class_name"),
+        config_name=validation.optional_identifier(given.get("instance_name"), "instance_name"),
+        workflow_id=None if own_id is None else validation.workflow_id(own_id),
+        reuse=validation.workflow_id_reuse_policy(reuse),
+        serialization=_format_of(given, None),
+        application_name=validation.optional_identifier(owner, "application_name"),
+        application_version=settings.app_version,
+        authentication=_authentication_of(given, NOBODY),
+        timeout_ms=None if seconds is None else round(seconds * 1000),
+        attributes=validation.attributes(given.get("attributes")),
+    )
+    return _with_settings(request, settings)
+
+
 def given_options(options: EnqueueOptions) -> dict[str, Any]:
     """The options that are set, the required ones among them."""
     if not isinstance(options, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -204,6 +237,10 @@ def _refuse_combinations(settings: EnqueueSettings) -> None:
             "Deduplication is not supported for partitioned queues: give a deduplication ID or a "
             "partition key, not both."
         )
+    _refuse_following_without_key(settings)
+
+
+def _refuse_following_without_key(settings: EnqueueSettings) -> None:
     if settings.duplication_policy == "return-existing" and settings.deduplication_id is None:
         raise DBOSInvalidInputError(
             "duplication_policy 'return-existing' requires a deduplication_id"

@@ -7,12 +7,14 @@ later changes no id.
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, ParamSpec, TypeVar
 
+from dbos.api.outside import OutsideCaller
 from dbos.api.slot import runtime
-from dbos.engine.site import here
+from dbos.engine.site import NOWHERE, here
 from dbos.errors import DBOSEventLoopError
 from dbos.ops.verb import Verb
 from dbos.runtime.drive import drive
@@ -23,7 +25,7 @@ R = TypeVar("R")
 
 
 class blocking(Generic[P, R]):
-    """The sync twin of a verb, as an attribute of the facade."""
+    """The sync twin of a verb, as an attribute of the facade or of a client."""
 
     def __init__(self, verb: Verb[P, R]) -> None:
         self._verb = verb
@@ -41,11 +43,20 @@ class blocking(Generic[P, R]):
         self._call: Callable[P, R] = _dressed(call, verb, name)
 
     def __get__(self, instance: object, owner: type) -> Callable[P, R]:
-        return self._call
+        if not isinstance(instance, OutsideCaller):
+            return self._call
+        verb, client, name = self._verb, instance, self._call.__name__
+
+        @functools.wraps(self._call)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            __tracebackhide__ = True
+            return client.now(name, lambda rt: verb.run(rt, NOWHERE, *args, **kwargs))
+
+        return call
 
 
 class awaitable(Generic[P, R]):
-    """The async twin of a verb, as an attribute of the facade."""
+    """The async twin of a verb, as an attribute of the facade or of a client."""
 
     def __init__(self, verb: Verb[P, R]) -> None:
         self._verb = verb
@@ -61,7 +72,15 @@ class awaitable(Generic[P, R]):
         self._call: Callable[P, Coroutine[Any, Any, R]] = _dressed(call, verb, name)
 
     def __get__(self, instance: object, owner: type) -> Callable[P, Coroutine[Any, Any, R]]:
-        return self._call
+        if not isinstance(instance, OutsideCaller):
+            return self._call
+        verb, client = self._verb, instance
+
+        @functools.wraps(self._call)
+        def call(*args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+            return client.later(lambda rt: verb.run(rt, NOWHERE, *args, **kwargs))
+
+        return call
 
 
 def refuse_under_a_loop(name: str) -> None:

@@ -1,5 +1,6 @@
 """The configuration: what users write, checked once and frozen as `Settings`."""
 
+from dbos.config.client import client_settings
 from dbos.config.connections import PoolSettings
 from dbos.config.database_url import DatabaseAddress, parse_database_url
 from dbos.config.declaration import DBOSConfig, FailoverConfig
@@ -22,6 +23,7 @@ __all__ = [
     "Settings",
     "TelemetrySettings",
     "application_name",
+    "client_settings",
     "parse_database_url",
     "settings_from",
 ]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from dbos.engine.context import Scope, current_scope
+from dbos.engine.context import OUTSIDE, Scope, current_scope
 from dbos.engine.outcome import Success
 from dbos.engine.steps import Operation, once, record
 from dbos.errors import DBOSUsageError
@@ -28,6 +28,10 @@ class Site:
     """The run, if the call was made in workflow code: only there are operations recorded."""
     step_id: int
     """The first reserved step id; 0 where nothing is recorded."""
+
+
+NOWHERE: Final = Site(OUTSIDE, None, 0)
+"""The place of every call of a client: nothing is recorded, and no block around it counts."""
 
 
 def here(step_ids: int) -> Site:

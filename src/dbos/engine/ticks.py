@@ -68,7 +68,7 @@ def stored_run(
         inputs=inputs,
         serialization=format,
         owner_xid=engine.new_token(),
-        application_name=row.application_name or engine.settings.name,
+        application_name=row.application_name or engine.settings.name or None,
         # The claim gives a run without a version to the latest one.
         application_version=None,
         queue_name=row.queue_name or INTERNAL_QUEUE,

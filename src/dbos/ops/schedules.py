@@ -57,6 +57,8 @@ class Definition:
     automatic_backfill: bool = False
     cron_timezone: str | None = None
     queue_name: str | None = None
+    application_name: str | None = None
+    """Its owner; default: our application."""
 
 
 @verb(step_ids=1)
@@ -114,11 +116,12 @@ async def create(rt: Runtime, site: Site, definition: Definition, *, needs_queue
             await _check_queue(rt, row.queue_name)
         run = site.run
         if run is None or operation is None:
-            _check(rt, await rt.io.commit(schedules.create, Creation(row), row.schedule_name))
+            created = await rt.io.commit(schedules.create, Creation(row), row.schedule_name)
+            _check(created, row)
             return
         record = step_row(rt, run, operation, output=None, error=None)
         creation = Creation(row, record)
-        _check(rt, await commit_in_order(rt, run, schedules.create, creation, _verdict))
+        _check(await commit_in_order(rt, run, schedules.create, creation, _verdict), row)
 
     if site.run is None:
         await commit(None)
@@ -149,7 +152,7 @@ async def apply(rt: Runtime, definitions: Sequence[Definition], needs_queue: boo
         for row in rows:
             await _check_queue(rt, row.queue_name)
     if rows:
-        _check(rt, await rt.io.commit(schedules.apply, rows, rows[0].schedule_name))
+        _check(await rt.io.commit(schedules.apply, rows, rows[0].schedule_name), *rows)
 
 
 @verb(step_ids=1)
@@ -171,7 +174,7 @@ async def list_schedules(
     names = validation.filter_values(workflow_name, "workflow_name")
     prefixes = validation.filter_values(schedule_name_prefix, "schedule_name_prefix")
     owners = validation.filter_values(application_name, "application_name")
-    if owners is None:
+    if owners is None and rt.engine.settings.name:
         owners = [rt.engine.settings.name]
 
     def is_wanted(row: ScheduleRow) -> bool:
@@ -179,7 +182,7 @@ async def list_schedules(
             (statuses is None or row.status in statuses)
             and (names is None or row.workflow_name in names)
             and (prefixes is None or row.schedule_name.startswith(tuple(prefixes)))
-            and (row.application_name is None or row.application_name in owners)
+            and (owners is None or row.application_name is None or row.application_name in owners)
         )
 
     async def look() -> list[WorkflowSchedule]:
@@ -319,7 +322,7 @@ def _row(rt: Runtime, definition: Definition) -> ScheduleRow:
         automatic_backfill=definition.automatic_backfill,
         cron_timezone=zone,
         queue_name=None if queue is None else validation.queue_name(queue),
-        application_name=rt.engine.settings.name,
+        application_name=definition.application_name or rt.engine.settings.name or None,
         serialization=codec.native,
     )
 
@@ -344,11 +347,11 @@ async def _check_queue(rt: Runtime, name: str | None) -> None:
         )
 
 
-def _check(rt: Runtime, changed: Changed) -> None:
+def _check(changed: Changed, *rows: ScheduleRow) -> None:
     if not changed.taken:
         return
     name = validation.shown(changed.taken_name or "")
-    if changed.owner not in (None, rt.engine.settings.name):
+    if changed.owner is not None and all(changed.owner != row.application_name for row in rows):
         owner = validation.shown(changed.owner or "")
         raise DBOSException(f"Schedule {name} is already registered by application {owner}")
     raise DBOSException(f"Schedule {name} already exists: apply_schedules() would update it")

@@ -88,9 +88,15 @@ class Committer:
         publish: Callable[[list[Topic]], None],
         settle_all: Callable[[Sequence[Ticket]], None],
         lanes: Sequence[int] | None = None,
+        *,
+        is_patient: bool = True,
     ) -> None:
-        """`lanes` are those of the database to write on; None is all that are for everyone."""
+        """`lanes` are those of the database to write on; None is all that are for everyone.
+
+        Without patience a write fails while the database is away.
+        """
         self._database = database
+        self._is_patient = is_patient
         self._publish = publish
         self._settle_all = settle_all
         self._hurrying = threading.Event()
@@ -224,7 +230,7 @@ class Committer:
                 if self._database.is_collision(error) and not self._hurrying.is_set():
                     time.sleep(random.uniform(0.0, LONGEST_COLLISION_S))
                     continue
-                if self._database.is_transient(error):
+                if self._is_patient and self._database.is_transient(error):
                     log.database_unavailable("writer", self._database.translate(error))
                     if self._hurrying.wait(delay_s):
                         # Nobody is told of a fault that the next launch may find cured.

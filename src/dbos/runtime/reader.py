@@ -23,8 +23,9 @@ ASYNC_READERS = 8
 class Reader:
     """The reading side of one engine."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, is_patient: bool = True) -> None:
         self._database = database
+        self._is_patient = is_patient
         self._hurrying = threading.Event()
         self._is_stopped = False
         self._pool = ThreadPoolExecutor(ASYNC_READERS, thread_name_prefix="dbos-reader")
@@ -40,7 +41,7 @@ class Reader:
                 with self._database.read(single=isinstance(query, SingleRead)) as tx:
                     answer = query(tx, *args)
             except Exception as error:
-                if not self._database.is_transient(error):
+                if not self._is_patient or not self._database.is_transient(error):
                     raise self._database.translate(error) from None
                 log.database_unavailable("reader", self._database.translate(error))
                 if self._hurrying.wait(delay_s):
