@@ -133,6 +133,15 @@ def workflow_id(value: object) -> str:
     return identifier(value, "workflow_id")
 
 
+def workflow_ids(value: object) -> list[str]:
+    """Several ids of workflows, in the order given."""
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise DBOSInvalidInputError(
+            f"workflow_ids must be a list of ids, not {type(value).__name__}: put one id in a list"
+        )
+    return [workflow_id(item) for item in cast("Iterable[object]", value)]
+
+
 def topic(value: object) -> str | None:
     """The topic of a message; None is a topic of its own."""
     if isinstance(value, str) and value == NULL_TOPIC:
@@ -377,6 +386,18 @@ def workflow_id_reuse_policy(value: object) -> Literal["return-existing", "rejec
     """What to do when a workflow id is in use; None is the default."""
     policies: tuple[Literal["return-existing", "reject"], ...] = ("return-existing", "reject")
     return _one_of(value, policies, "workflow_id_reuse_policy")
+
+
+def function(value: object, name: str) -> None:
+    """Something to call."""
+    if not callable(value):
+        raise DBOSInvalidInputError(f"{name} must be a function, not {type(value).__name__}")
+
+
+def mapping(value: object, name: str) -> None:
+    """A dict of options."""
+    if not isinstance(value, dict):
+        raise DBOSInvalidInputError(f"{name} must be a dict, not {type(value).__name__}")
 
 
 def flag(value: object, name: str) -> bool:

@@ -237,13 +237,9 @@ def test_scheduled_workflows(database: str) -> None:
 def test_configuration_options(database: str, tmp_path: Path) -> None:
     config = run_example("configuration_options", DBOSConfig=DBOSConfig)["config"]
 
-    DBOS(
-        config={
-            **config,
-            "system_database_url": database,
-            "application_database_url": f"sqlite:///{tmp_path / 'application.sqlite'}",
-        }
-    )
+    config["system_database_url"] = database
+    config["application_database_url"] = f"sqlite:///{tmp_path / 'application.sqlite'}"
+    DBOS(config=config)
     DBOS.launch()
 
     assert DBOS.application_version == "1.0.0"
