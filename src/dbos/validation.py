@@ -400,6 +400,12 @@ def mapping(value: object, name: str) -> None:
         raise DBOSInvalidInputError(f"{name} must be a dict, not {type(value).__name__}")
 
 
+def parentheses(value: object, usage: str) -> None:
+    """What a decorator is called with; a function or class means that it was not called."""
+    if callable(value):
+        raise DBOSInvalidInputError(f"Parentheses are required: write {usage}")
+
+
 def flag(value: object, name: str) -> bool:
     """True or False."""
     if not isinstance(value, bool):
@@ -409,8 +415,7 @@ def flag(value: object, name: str) -> bool:
 
 def isolation_level(value: Any) -> Literal["SERIALIZABLE", "REPEATABLE READ", "READ COMMITTED"]:
     """The isolation level of a transaction."""
-    if callable(value):
-        raise DBOSInvalidInputError("Parentheses are required: write @DBOS.transaction()")
+    parentheses(value, "@DBOS.transaction()")
     levels: tuple[Literal["SERIALIZABLE", "REPEATABLE READ", "READ COMMITTED"], ...] = (
         "SERIALIZABLE",
         "REPEATABLE READ",

@@ -35,6 +35,7 @@ class ScheduleCalls:
         Raises:
             DBOSInvalidInputError: "Invalid crontab", or the function is not decorated.
         """
+        validation.parentheses(cron, '@DBOS.scheduled("0 2 * * *")')
         expression = validation.label(cron, "cron")
         _check(expression)
 
