@@ -133,6 +133,15 @@ def workflow_id(value: object) -> str:
     return identifier(value, "workflow_id")
 
 
+def workflow_ids(value: object) -> list[str]:
+    """Several ids of workflows, in the order given."""
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise DBOSInvalidInputError(
+            f"workflow_ids must be a list of ids, not {type(value).__name__}: put one id in a list"
+        )
+    return [workflow_id(item) for item in cast("Iterable[object]", value)]
+
+
 def topic(value: object) -> str | None:
     """The topic of a message; None is a topic of its own."""
     if isinstance(value, str) and value == NULL_TOPIC:
@@ -379,6 +388,24 @@ def workflow_id_reuse_policy(value: object) -> Literal["return-existing", "rejec
     return _one_of(value, policies, "workflow_id_reuse_policy")
 
 
+def function(value: object, name: str) -> None:
+    """Something to call."""
+    if not callable(value):
+        raise DBOSInvalidInputError(f"{name} must be a function, not {type(value).__name__}")
+
+
+def mapping(value: object, name: str) -> None:
+    """A dict of options."""
+    if not isinstance(value, dict):
+        raise DBOSInvalidInputError(f"{name} must be a dict, not {type(value).__name__}")
+
+
+def parentheses(value: object, usage: str) -> None:
+    """What a decorator is called with; a function or class means that it was not called."""
+    if callable(value):
+        raise DBOSInvalidInputError(f"Parentheses are required: write {usage}")
+
+
 def flag(value: object, name: str) -> bool:
     """True or False."""
     if not isinstance(value, bool):
@@ -388,8 +415,7 @@ def flag(value: object, name: str) -> bool:
 
 def isolation_level(value: Any) -> Literal["SERIALIZABLE", "REPEATABLE READ", "READ COMMITTED"]:
     """The isolation level of a transaction."""
-    if callable(value):
-        raise DBOSInvalidInputError("Parentheses are required: write @DBOS.transaction()")
+    parentheses(value, "@DBOS.transaction()")
     levels: tuple[Literal["SERIALIZABLE", "REPEATABLE READ", "READ COMMITTED"], ...] = (
         "SERIALIZABLE",
         "REPEATABLE READ",

@@ -321,3 +321,53 @@ def test_conductor_arguments_are_ignored_with_one_line(
     DBOS(config=shop.config(), conductor_url="wss://example", conductor_key="key")
 
     assert "Ignoring conductor_key, conductor_url" in log.text
+
+
+@pytest.mark.parametrize("ids", [5, None, "one-id"])
+@pytest.mark.parametrize("verb", ["cancel_workflows", "resume_workflows", "delete_workflows"])
+def test_what_is_no_list_of_ids_is_refused(app: Application, verb: str, ids: Any) -> None:
+    with pytest.raises(DBOSInvalidInputError, match="put one id in a list"):
+        getattr(DBOS, verb)(ids)
+
+
+def test_resuming_ids_that_come_one_by_one_gives_a_handle_of_each(app: Application) -> None:
+    @DBOS.workflow()
+    def done() -> None:
+        return None
+
+    ids = [DBOS.start_workflow(done).workflow_id for _ in range(2)]
+
+    handles = DBOS.resume_workflows(workflow_id for workflow_id in ids)  # type: ignore[arg-type]
+
+    assert [handle.workflow_id for handle in handles] == ids
+
+
+@pytest.mark.parametrize("messages", [5, None])
+def test_what_is_no_list_of_messages_is_refused(app: Application, messages: Any) -> None:
+    with pytest.raises(DBOSInvalidInputError, match="must be a list of SendMessage"):
+        DBOS.send_bulk(messages)
+
+
+@pytest.mark.parametrize("name", ["status", "workflow_id", "workflow_id_prefix", "name"])
+def test_a_filter_of_a_wrong_type_is_refused(app: Application, name: str) -> None:
+    with pytest.raises(DBOSInvalidInputError, match=f"{name} must be a str or a list of str"):
+        DBOS.list_workflows(**{name: 5})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("options", ["", "name", 5, ["name"]])
+def test_step_options_of_a_wrong_type_are_refused(app: Application, options: Any) -> None:
+    with pytest.raises(DBOSInvalidInputError, match="Step options must be a dict"):
+        DBOS.run_step(options, lambda: 1)
+
+
+def test_what_is_no_function_cannot_be_a_step(app: Application) -> None:
+    with pytest.raises(DBOSInvalidInputError, match="func must be a function, not int"):
+        DBOS.run_step(None, 5)  # type: ignore[call-overload]
+    with pytest.raises(DBOSInvalidInputError, match="should_retry must be a function, not int"):
+        DBOS.step(should_retry=5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", ["workflow", "step", "transaction"])
+def test_what_is_no_function_cannot_be_decorated(shop: Application, kind: str) -> None:
+    with pytest.raises(DBOSInvalidInputError, match=f"@DBOS.{kind}.. needs a function, not int"):
+        getattr(DBOS, kind)()(5)

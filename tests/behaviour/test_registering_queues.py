@@ -154,3 +154,28 @@ def test_what_a_process_listens_to_is_said_once_and_before_launch(shop: Applicat
     DBOS.destroy()
     DBOS.listen_queues([])
     assert SLOT.registry.listened == frozenset()
+
+
+def test_queue_calls_in_a_transaction_are_made_or_undone_with_it(app: Application) -> None:
+    """On SQLite a write beside the open transaction could never come through."""
+
+    class Undone(Exception):
+        pass
+
+    @DBOS.transaction()
+    def register(name: str, is_undone: bool) -> list[str]:
+        queue = DBOS.register_queue(name)
+        queue.set_worker_concurrency(3)
+        assert DBOS.retrieve_queue(name) is not None
+        DBOS.register_queue("brief")
+        DBOS.delete_queue("brief")
+        if is_undone:
+            raise Undone
+        return [queue.name for queue in DBOS.list_queues()]
+
+    listed = register("kept", False)
+    with pytest.raises(Undone):
+        register("undone", True)
+
+    assert listed == ["kept"]
+    assert [(queue.name, queue.worker_concurrency) for queue in DBOS.list_queues()] == [("kept", 3)]

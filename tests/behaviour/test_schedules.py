@@ -304,3 +304,25 @@ def test_a_schedule_created_on_a_loop_fires(report: Report, app: Application) ->
 
     assert asyncio.run(scenario()) == ["s", None]
     assert report.enough.is_set()
+
+
+def test_schedule_and_version_calls_may_block_an_event_loop(
+    report: Report, app: Application
+) -> None:
+    async def scenario() -> tuple[str, list[str], Any]:
+        report.create(name="s")
+        DBOS.pause_schedule("s")
+        DBOS.resume_schedule("s")
+        backfilled = DBOS.backfill_schedule("s", START - HOUR, START + HOUR)
+        triggered = await asyncio.to_thread(DBOS.trigger_schedule("s").get_result)
+        version = DBOS.get_latest_application_version()
+        DBOS.set_latest_application_version(version["version_name"])
+        ids = [handle.workflow_id for handle in backfilled]
+        names = [schedule["schedule_name"] for schedule in DBOS.list_schedules()]
+        return triggered, ids, (names, len(DBOS.list_application_versions()))
+
+    triggered, ids, listed = asyncio.run(scenario())
+
+    assert datetime.fromisoformat(triggered).tzinfo is not None
+    assert ids == [f"sched-s-{START.isoformat()}"]
+    assert listed == (["s"], 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from dbos import DBOS, Queue
+from dbos import DBOS, DBOSConfig, Queue
 from tests.seed.network import Site, aiohttp_for, requests_for, serving
 
 ROOT = Path(__file__).parents[2]
@@ -140,7 +141,7 @@ def test_async_workflows(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 APPLICATION = """
-from dbos import DBOS, Queue
+from dbos import DBOS, DBOSConfig, Queue
 
 @DBOS.workflow()
 def my_workflow(word: str) -> str:
@@ -231,3 +232,15 @@ def test_scheduled_workflows(database: str) -> None:
     assert program["daily_backup"](now, now) == "backup_completed"
     assert done == ["backup"]
     assert program["health_check"](now, now) == "healthy"
+
+
+def test_configuration_options(database: str, tmp_path: Path) -> None:
+    config = run_example("configuration_options", DBOSConfig=DBOSConfig)["config"]
+
+    config["system_database_url"] = database
+    config["application_database_url"] = f"sqlite:///{tmp_path / 'application.sqlite'}"
+    DBOS(config=config)
+    DBOS.launch()
+
+    assert DBOS.application_version == "1.0.0"
+    assert DBOS.logger.getEffectiveLevel() == logging.INFO

@@ -366,3 +366,10 @@ def test_an_id_is_shown_on_one_line() -> None:
     assert validation.shown("order-7") == "order-7"
     assert validation.shown("a\nb") == "a\\nb"
     assert validation.shown("x" * 500) == "x" * 100 + "... (500 characters)"
+
+
+def test_a_decorator_without_its_parentheses_is_told_so() -> None:
+    with pytest.raises(DBOSInvalidInputError, match="Parentheses are required: write @it"):
+        validation.parentheses(int, "@it()")
+
+    validation.parentheses("given", "@it()")

@@ -51,6 +51,7 @@ def dbos_class(class_name: str | None = None) -> Callable[[C], C]:
         DBOSException: "Duplicate type registration for class".
     """
     if class_name is not None:
+        validation.parentheses(class_name, "@DBOS.dbos_class()")
         validation.identifier(class_name, "class_name")
 
     def decorate(kind: C) -> C:

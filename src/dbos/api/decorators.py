@@ -20,7 +20,7 @@ from dbos.engine.registry import Kind, Registration
 from dbos.engine.starts import call_workflow, place_start
 from dbos.engine.steps import StepPolicy, place_call, run_step
 from dbos.engine.transactions import IsolationLevel, place_transaction
-from dbos.errors import DBOSException, DBOSUsageError
+from dbos.errors import DBOSException, DBOSInvalidInputError, DBOSUsageError
 from dbos.models import StepOptions
 from dbos.runtime.drive import drive
 from dbos.runtime.loops import running_loop
@@ -239,6 +239,9 @@ def transaction(
 
 def step_policy(options: StepOptions) -> StepPolicy:
     """The checked policy of a step's options."""
+    validation.mapping(options, "Step options")
+    if (predicate := options.get("should_retry")) is not None:
+        validation.function(predicate, "should_retry")
     max_attempts, interval_s, backoff_rate = validation.retry_options(
         options.get("max_attempts", 3),
         options.get("interval_seconds", 1.0),
@@ -278,6 +281,11 @@ def refuse_async_predicate(policy: StepPolicy, name: str, is_async: bool) -> Non
 def _register(
     function: Callable[..., Any], kind: Kind, name: str | None, **options: Any
 ) -> Registration:
+    if not hasattr(function, "__qualname__") and (name is None or not callable(function)):
+        raise DBOSInvalidInputError(
+            f"@DBOS.{kind}() needs a function, not {type(function).__name__}: put it above a "
+            "`def`, or give a callable object a name"
+        )
     function, required = unguarded(function)
     registered_name = function.__qualname__ if name is None else validation.identifier(name, "name")
     if kind != "workflow":

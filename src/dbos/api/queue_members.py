@@ -6,8 +6,8 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar, overload
 
-from dbos.api.slot import around
-from dbos.engine.engine import Engine
+from dbos.api.slot import runtime
+from dbos.engine.engine import Engine, Runtime
 from dbos.errors import DBOSException
 from dbos.ops import queues
 from dbos.ops.queue_settings import Setting
@@ -29,9 +29,11 @@ class Home:
     is_registered: bool
     client: Engine | None = None
 
-    def engine(self) -> Engine:
-        """The engine through which the stored settings are reached."""
-        return around() if self.client is None else self.client
+    def runtime(self, *, is_async: bool = False) -> Runtime:
+        """How the stored settings are reached."""
+        if self.client is None:
+            return runtime(is_async=is_async)
+        return self.client.aio if is_async else self.client.blocking
 
 
 class Housed:
@@ -95,7 +97,7 @@ class Read(Generic[T]):
         if not home.is_registered:
             return self._setting.read(home.settings)
         _warn_under_a_loop(self._setting.name, f"get_{self._setting.name}_async")
-        rt = home.engine().blocking
+        rt = home.runtime()
         return self._setting.read(drive(queues.settings_of(rt, queue.name)))
 
 
@@ -112,7 +114,7 @@ class ReadAsync(Generic[T]):
             home = home_of(queue)
             if not home.is_registered:
                 return setting.read(home.settings)
-            return setting.read(await queues.settings_of(home.engine().aio, queue.name))
+            return setting.read(await queues.settings_of(home.runtime(is_async=True), queue.name))
 
         return _named(read, f"get_{setting.name}_async")
 
@@ -134,7 +136,7 @@ class Change(Generic[T]):
         def change(value: T) -> None:
             _refuse_declared(queue, setting.name)
             _warn_under_a_loop(f"set_{setting.name}", f"set_{setting.name}_async")
-            drive(queues.change(home_of(queue).engine().blocking, queue.name, setting, value))
+            drive(queues.change(home_of(queue).runtime(), queue.name, setting, value))
 
         return _named(change, f"set_{setting.name}")
 
@@ -150,7 +152,7 @@ class ChangeAsync(Generic[T]):
 
         async def change(value: T) -> None:
             _refuse_declared(queue, setting.name)
-            await queues.change(home_of(queue).engine().aio, queue.name, setting, value)
+            await queues.change(home_of(queue).runtime(is_async=True), queue.name, setting, value)
 
         return _named(change, f"set_{setting.name}_async")
 

@@ -141,7 +141,9 @@ def run_function_as_step_async(
             "`run_step_async()` was called while no event loop is running: call it from a "
             "coroutine, or use `run_step()`."
         )
-    return run_step(engine.aio, _step_call(options or {}, function, args, kwargs).place())
+    return run_step(
+        engine.aio, _step_call({} if options is None else options, function, args, kwargs).place()
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +171,7 @@ def prepared_step(
     blocking: bool,
 ) -> FunctionAsStep:
     """A function as a step that has no place yet."""
-    step = _step_call(options or {}, function, args, kwargs)
+    step = _step_call({} if options is None else options, function, args, kwargs)
     if blocking:
         refuse_async_predicate(step.policy, step.name, step.call.is_async)
     return step
@@ -182,6 +184,7 @@ def _step_call(
     kwargs: dict[str, Any],
 ) -> FunctionAsStep:
     caller = current_scope().authentication
+    validation.function(function, "func")
     registration = registration_of(function)
     policy = step_policy(options)
     if registration is None:

@@ -25,10 +25,14 @@ R = TypeVar("R")
 
 
 class blocking(Generic[P, R]):
-    """The sync twin of a verb, as an attribute of the facade or of a client."""
+    """The sync twin of a verb, as an attribute of the facade or of a client.
 
-    def __init__(self, verb: Verb[P, R]) -> None:
+    `under_a_loop`: the call may block an event loop, as in the contract, core 5 "Not guarded".
+    """
+
+    def __init__(self, verb: Verb[P, R], *, under_a_loop: bool = False) -> None:
         self._verb = verb
+        self._under_a_loop = under_a_loop
 
     def __set_name__(self, owner: type, name: str) -> None:
         verb = self._verb
@@ -36,7 +40,8 @@ class blocking(Generic[P, R]):
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
             __tracebackhide__ = True
             rt = runtime()
-            refuse_under_a_loop(name)
+            if not self._under_a_loop:
+                refuse_under_a_loop(name)
             site = here(verb.ids_for(*args, **kwargs))
             return drive(verb.run(rt, site, *args, **kwargs))
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 from dbos import validation
 from dbos.engine.engine import Runtime
@@ -137,21 +137,21 @@ def _ids(workflow_ids: Given, workflow_id: Given) -> tuple[str, ...] | None:
     return tuple(dict.fromkeys(joined)) or None
 
 
-def names(given: Given, name: str) -> tuple[str, ...] | None:
+def _text(value: object, name: str) -> str:
+    return validation.label(value.value if isinstance(value, WorkflowStatusString) else value, name)
+
+
+def names(given: object, name: str) -> tuple[str, ...] | None:
     """The texts to match; an empty list is no filter."""
     if given is None:
         return None
     if isinstance(given, str | WorkflowStatusString):
-        texts: tuple[Any, ...] = (given,)
-    elif isinstance(given, list | tuple | set | frozenset):
-        texts = tuple(given)
-    else:
-        raise DBOSInvalidInputError(f"{name} must be a str or a list of str")
-    return tuple(_text(text, name) for text in texts) or None
-
-
-def _text(value: object, name: str) -> str:
-    return validation.label(value.value if isinstance(value, WorkflowStatusString) else value, name)
+        return (_text(given, name),)
+    if not isinstance(given, Iterable):
+        raise DBOSInvalidInputError(
+            f"{name} must be a str or a list of str, not {type(given).__name__}"
+        )
+    return tuple(_text(text, name) for text in cast("Iterable[object]", given)) or None
 
 
 def instant(text: object, name: str) -> int | None:

@@ -10,7 +10,7 @@ from dbos import validation
 from dbos.engine.engine import Runtime
 from dbos.engine.site import Site, refuse_in_transaction
 from dbos.engine.writes import carry_out
-from dbos.errors import DBOSInvalidInputError, DBOSNonExistentWorkflowError
+from dbos.errors import DBOSNonExistentWorkflowError
 from dbos.ops.verb import verb
 from dbos.storage import management
 from dbos.storage.management import AttributeChange, Command, Commanded, Delay
@@ -173,9 +173,7 @@ def _dismiss(rt: Runtime, answer: Commanded | None, reason: Literal["cancelled",
 
 
 def _ids(workflow_ids: Sequence[str], with_children: bool) -> Command:
-    if isinstance(workflow_ids, str):
-        raise DBOSInvalidInputError("workflow_ids must be a list of ids: put the one id in a list")
-    checked = dict.fromkeys(validation.workflow_id(workflow_id) for workflow_id in workflow_ids)
+    checked = dict.fromkeys(validation.workflow_ids(workflow_ids))
     return Command(tuple(checked), with_children)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
 
 from dbos import validation
 from dbos.engine.engine import Runtime
@@ -141,7 +141,7 @@ async def recv(
 def _sending(
     rt: Runtime,
     site: Site,
-    outgoing: Sequence[Any],
+    outgoing: object,
     serialization_type: WorkflowSerializationFormat | None,
     to_forks: bool,
 ) -> Sending:
@@ -149,9 +149,11 @@ def _sending(
     format = rt.engine.codec.format_for(
         serialization_type or DEFAULT, run.format if run is not None else None
     )
+    if not isinstance(outgoing, Iterable):
+        raise DBOSInvalidInputError("messages must be a list of SendMessage")
     seen: set[tuple[str, str]] = set()
     stored: list[Message] = []
-    for message in outgoing:
+    for message in cast("Iterable[object]", outgoing):
         if not isinstance(message, SendMessage):
             raise DBOSInvalidInputError("messages must be a list of SendMessage")
         destination = validation.workflow_id(message.destination_id)

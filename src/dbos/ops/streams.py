@@ -30,7 +30,6 @@ WRITE_STREAM = "DBOS.writeStream"
 CLOSE_STREAM = "DBOS.closeStream"
 READ_STREAM = "DBOS.readStream"
 READ_STREAM_OFFSET = "DBOS.readStreamOffset"
-STREAM_END = "__DBOS_STREAM_CLOSED__"
 DEFAULT = WorkflowSerializationFormat.DEFAULT
 
 
@@ -206,7 +205,7 @@ async def recorded_entry(
         value = await once(rt, run, step_id, wanted.name, read)
     finally:
         run.is_reading_stream = False
-    return END if isinstance(value, str) and value == STREAM_END else value
+    return END if isinstance(value, str) and value == validation.STREAM_CLOSED else value
 
 
 async def _entry_outcome(rt: Runtime, wanted: Reading, offset: int, run: Execution) -> Outcome:
@@ -216,7 +215,7 @@ async def _entry_outcome(rt: Runtime, wanted: Reading, offset: int, run: Executi
         return Failure(error)
     if value is END and wanted.name == READ_STREAM_OFFSET:
         return Failure(DBOSStreamTimeoutError(wanted.workflow_id, wanted.key))
-    return Success(STREAM_END if value is END else value)
+    return Success(validation.STREAM_CLOSED if value is END else value)
 
 
 async def next_entry(rt: Runtime, wanted: Reading, offset: int, run: Execution | None) -> Any:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from dbos.storage.protocol import Row, SingleRead, Statement, Topic, Tx, Write
-from dbos.storage.queue_limits import QueueLimits, RateLimit
+from dbos.storage.queue_limits import QueueLimits
+from dbos.storage.queues import QueueSettings
 
 _WAITS = """
     EXISTS (SELECT 1 FROM {workflow_status} AS run WHERE run.queue_name = known.name
@@ -81,33 +82,20 @@ def look(tx: Tx, application_name: str, declared: Sequence[str]) -> Situation:
 
 
 def _limits(row: Row) -> QueueLimits:
-    """What a registered queue enforces. The older form of a partitioned queue counts by key."""
-    name, _, concurrency, here, rate, period, by_key, here_by_key, key_rate, key_period = row[:10]
-    shared_rate, own_rate = _rate(rate, period), _rate(key_rate, key_period)
-    if row[10]:
-        return QueueLimits(
-            name,
-            partition_concurrency=concurrency,
-            partition_worker_concurrency=here,
-            partition_rate=shared_rate,
-            is_partitioned=True,
-            polling_interval_s=row[11],
-        )
-    return QueueLimits(
-        name,
-        concurrency,
-        here,
-        shared_rate,
-        by_key,
-        here_by_key,
-        own_rate,
-        is_partitioned=any(limit is not None for limit in (by_key, here_by_key, own_rate)),
-        polling_interval_s=row[11],
-    )
-
-
-def _rate(limit: int | None, period_s: float | None) -> RateLimit | None:
-    return None if limit is None or period_s is None else RateLimit(limit, period_s)
+    """What a registered queue enforces."""
+    return QueueSettings(
+        name=row[0],
+        concurrency=row[2],
+        worker_concurrency=row[3],
+        rate_limit_max=row[4],
+        rate_limit_period_sec=row[5],
+        partition_concurrency=row[6],
+        partition_worker_concurrency=row[7],
+        partition_rate_limit_max=row[8],
+        partition_rate_limit_period_sec=row[9],
+        partition_queue=bool(row[10]),
+        polling_interval_sec=row[11],
+    ).limits()
 
 
 # A debounced run holds its deduplication id for as long as calls may still be joined with it.

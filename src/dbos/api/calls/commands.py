@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Coroutine, Sequence
 from typing import Any, Final
 
+from dbos import validation
 from dbos.api.handles import AsyncHandle, SyncHandle, WorkflowHandle, WorkflowHandleAsync
 from dbos.api.slot import around
 from dbos.api.twins import awaitable, blocking, refuse_under_a_loop
@@ -69,8 +70,10 @@ class CommandCalls:
     ) -> list[WorkflowHandle[Any]]:
         """As `resume_workflow`, for all or none: one unknown id, and nothing changes."""
         refuse_under_a_loop("resume_workflows")
-        drive(management.resume(around().blocking, here(1), workflow_ids, queue_name))
-        return [SyncHandle(workflow_id) for workflow_id in workflow_ids]
+        engine, site = around(), here(1)
+        checked = validation.workflow_ids(workflow_ids)
+        drive(management.resume(engine.blocking, site, checked, queue_name))
+        return [SyncHandle(workflow_id) for workflow_id in checked]
 
     @staticmethod
     def resume_workflows_async(
@@ -80,7 +83,8 @@ class CommandCalls:
         engine, site = around(), here(1)
 
         async def resume() -> list[WorkflowHandleAsync[Any]]:
-            await management.resume(engine.aio, site, workflow_ids, queue_name)
-            return [AsyncHandle(workflow_id) for workflow_id in workflow_ids]
+            checked = validation.workflow_ids(workflow_ids)
+            await management.resume(engine.aio, site, checked, queue_name)
+            return [AsyncHandle(workflow_id) for workflow_id in checked]
 
         return resume()

@@ -21,9 +21,15 @@ class ListingCalls:
     list_executors_async: Final = awaitable(inspection.list_executors)
     health: Final = blocking(inspection.health)
     health_async: Final = awaitable(inspection.health)
-    list_application_versions: Final = blocking(versions.list_application_versions)
+    list_application_versions: Final = blocking(
+        versions.list_application_versions, under_a_loop=True
+    )
     list_application_versions_async: Final = awaitable(versions.list_application_versions)
-    get_latest_application_version: Final = blocking(versions.get_latest_application_version)
+    get_latest_application_version: Final = blocking(
+        versions.get_latest_application_version, under_a_loop=True
+    )
     get_latest_application_version_async: Final = awaitable(versions.get_latest_application_version)
-    set_latest_application_version: Final = blocking(versions.set_latest_application_version)
+    set_latest_application_version: Final = blocking(
+        versions.set_latest_application_version, under_a_loop=True
+    )
     set_latest_application_version_async: Final = awaitable(versions.set_latest_application_version)

@@ -9,9 +9,9 @@ from dbos import validation
 from dbos.api.enqueueing import place_function, place_options
 from dbos.api.handles import WorkflowHandle, WorkflowHandleAsync
 from dbos.api.queue import Queue, registered_queue
-from dbos.api.slot import SLOT, around
+from dbos.api.slot import SLOT, runtime
 from dbos.api.twins import refuse_under_a_loop
-from dbos.engine.engine import Engine, Runtime
+from dbos.engine.engine import Runtime
 from dbos.errors import DBOSException, DBOSInvalidInputError
 from dbos.models import EnqueueOptions, QueueRateLimit
 from dbos.ops import queues
@@ -74,9 +74,9 @@ class QueueCalls:
             priority_enabled=priority_enabled,
             partition_queue=partition_queue,
         )
-        engine = around()
+        rt = runtime()
         refuse_under_a_loop("register_queue")
-        return drive(_register(engine, engine.blocking, name, given, on_conflict))
+        return drive(_register(rt, name, given, on_conflict))
 
     @staticmethod
     def register_queue_async(
@@ -107,8 +107,7 @@ class QueueCalls:
             priority_enabled=priority_enabled,
             partition_queue=partition_queue,
         )
-        engine = around()
-        return _register(engine, engine.aio, name, given, on_conflict)
+        return _register(runtime(is_async=True), name, given, on_conflict)
 
     @staticmethod
     def retrieve_queue(name: str) -> Queue | None:
@@ -117,14 +116,14 @@ class QueueCalls:
         Raises:
             DBOSEventLoopError: called while an event loop is running.
         """
-        engine = around()
+        rt = runtime()
         refuse_under_a_loop("retrieve_queue")
-        return drive(_retrieve(engine.blocking, name))
+        return drive(_retrieve(rt, name))
 
     @staticmethod
     def retrieve_queue_async(name: str) -> Coroutine[Any, Any, Queue | None]:
         """As `retrieve_queue`, awaited."""
-        return _retrieve(around().aio, name)
+        return _retrieve(runtime(is_async=True), name)
 
     @staticmethod
     def list_queues(*, application_name: str | list[str] | None = None) -> list[Queue]:
@@ -136,17 +135,16 @@ class QueueCalls:
         Raises:
             DBOSEventLoopError: called while an event loop is running.
         """
-        engine = around()
+        rt = runtime()
         refuse_under_a_loop("list_queues")
-        return drive(_list(engine, engine.blocking, application_name))
+        return drive(_list(rt, application_name))
 
     @staticmethod
     def list_queues_async(
         *, application_name: str | list[str] | None = None
     ) -> Coroutine[Any, Any, list[Queue]]:
         """As `list_queues`, awaited."""
-        engine = around()
-        return _list(engine, engine.aio, application_name)
+        return _list(runtime(is_async=True), application_name)
 
     @staticmethod
     def delete_queue(name: str) -> None:
@@ -157,14 +155,14 @@ class QueueCalls:
         Raises:
             DBOSEventLoopError: called while an event loop is running.
         """
-        engine = around()
+        rt = runtime()
         refuse_under_a_loop("delete_queue")
-        drive(queues.delete(engine.blocking, name))
+        drive(queues.delete(rt, name))
 
     @staticmethod
     def delete_queue_async(name: str) -> Coroutine[Any, Any, None]:
         """As `delete_queue`, awaited."""
-        return queues.delete(around().aio, name)
+        return queues.delete(runtime(is_async=True), name)
 
     @staticmethod
     def listen_queues(queues: Sequence[Queue | str]) -> None:
@@ -289,8 +287,9 @@ class QueueCalls:
 
 
 async def _register(
-    engine: Engine, rt: Runtime, name: str, given: GivenSettings, on_conflict: QueueConflictPolicy
+    rt: Runtime, name: str, given: GivenSettings, on_conflict: QueueConflictPolicy
 ) -> Queue:
+    engine = rt.engine
     version, application = engine.identity.application_version, engine.settings.name
     stored = await queues.register(rt, name, given, on_conflict, version, application)
     return registered_queue(stored)
@@ -301,6 +300,6 @@ async def _retrieve(rt: Runtime, name: str) -> Queue | None:
     return None if stored is None else registered_queue(stored)
 
 
-async def _list(engine: Engine, rt: Runtime, application_name: object) -> list[Queue]:
-    found = await queues.in_scope(rt, application_name, engine.settings.name)
+async def _list(rt: Runtime, application_name: object) -> list[Queue]:
+    found = await queues.in_scope(rt, application_name, rt.engine.settings.name)
     return [registered_queue(stored) for stored in found]

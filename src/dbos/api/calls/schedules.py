@@ -9,7 +9,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 from dbos import cron, validation
 from dbos.api.handles import SyncHandle, WorkflowHandle
 from dbos.api.slot import SLOT, around
-from dbos.api.twins import awaitable, blocking, refuse_under_a_loop
+from dbos.api.twins import awaitable, blocking
 from dbos.engine.registry import registration_of
 from dbos.engine.site import here
 from dbos.errors import DBOSInvalidInputError
@@ -35,6 +35,7 @@ class ScheduleCalls:
         Raises:
             DBOSInvalidInputError: "Invalid crontab", or the function is not decorated.
         """
+        validation.parentheses(cron, '@DBOS.scheduled("0 2 * * *")')
         expression = validation.label(cron, "cron")
         _check(expression)
 
@@ -53,18 +54,18 @@ class ScheduleCalls:
 
         return decorate
 
-    create_schedule: Final = blocking(schedules.create_schedule)
+    create_schedule: Final = blocking(schedules.create_schedule, under_a_loop=True)
     create_schedule_async: Final = awaitable(schedules.create_schedule)
-    apply_schedules: Final = blocking(schedules.apply_schedules)
+    apply_schedules: Final = blocking(schedules.apply_schedules, under_a_loop=True)
     apply_schedules_async: Final = awaitable(schedules.apply_schedules)
-    list_schedules: Final = blocking(schedules.list_schedules)
+    list_schedules: Final = blocking(schedules.list_schedules, under_a_loop=True)
     list_schedules_async: Final = awaitable(schedules.list_schedules)
-    get_schedule: Final = blocking(schedules.get_schedule)
+    get_schedule: Final = blocking(schedules.get_schedule, under_a_loop=True)
     get_schedule_async: Final = awaitable(schedules.get_schedule)
-    delete_schedule: Final = blocking(schedules.delete_schedule)
+    delete_schedule: Final = blocking(schedules.delete_schedule, under_a_loop=True)
     delete_schedule_async: Final = awaitable(schedules.delete_schedule)
-    pause_schedule: Final = blocking(schedules.pause_schedule)
-    resume_schedule: Final = blocking(schedules.resume_schedule)
+    pause_schedule: Final = blocking(schedules.pause_schedule, under_a_loop=True)
+    resume_schedule: Final = blocking(schedules.resume_schedule, under_a_loop=True)
 
     @staticmethod
     def backfill_schedule(
@@ -78,7 +79,6 @@ class ScheduleCalls:
         Raises:
             DBOSException: the schedule "does not exist", or called from within a workflow.
         """
-        refuse_under_a_loop("backfill_schedule")
         runtime = around().blocking
         made = drive(schedules.backfill(runtime, here(0), schedule_name, start, end))
         return [SyncHandle(workflow_id) for workflow_id in made]
@@ -90,7 +90,6 @@ class ScheduleCalls:
         Raises:
             DBOSException: the schedule "does not exist", or called from within a workflow.
         """
-        refuse_under_a_loop("trigger_schedule")
         return SyncHandle(drive(schedules.trigger(around().blocking, here(0), schedule_name)))
 
 
