@@ -24,6 +24,7 @@ def registrations_made_on_import() -> Iterator[None]:
     made, classes = list(SLOT.registry.all()), SLOT.registry.classes
     kinds, instances = classes.all(), classes.all_instances()
     queues = list(SLOT.registry.queues.values())
+    scheduled = dict(SLOT.registry.scheduled)
     yield
     SLOT.registry.clear()
     for queue in queues:
@@ -34,6 +35,8 @@ def registrations_made_on_import() -> Iterator[None]:
         classes.add_instance(instance)
     for registration in made:
         SLOT.registry.add(registration)
+    SLOT.registry.scheduled.clear()
+    SLOT.registry.scheduled.update(scheduled)
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from dbos import DBOS, Queue, SetEnqueueOptions, SetWorkflowTimeout
+from dbos.error import DBOSAwaitedWorkflowCancelledError
 from tests.behaviour.application import Application
 from tests.behaviour.enqueues import by_name, call, through_queue, with_options
 from tests.behaviour.flavours import Flavour
@@ -120,6 +123,29 @@ def test_the_deadline_of_a_queued_run_is_set_when_it_starts(app: Application, ap
 
     # The statement may read the clock for each of them anew.
     assert status.workflow_deadline_epoch_ms - status.dequeued_at - 100_000 in range(50)
+
+
+def test_a_queued_child_that_never_starts_is_cancelled_at_its_inherited_deadline(
+    app: Application, api: Flavour
+) -> None:
+    paused, echo = Queue("paused", worker_concurrency=0), echo_of(api)
+
+    @api.workflow()
+    async def parent() -> str:
+        handle = await through_queue(api, paused, echo, 1)
+        return str(handle.workflow_id)
+
+    async def scenario() -> Any:
+        with SetWorkflowTimeout(0.5):
+            child = await parent()
+        with pytest.raises(DBOSAwaitedWorkflowCancelledError):
+            await api.result_of(child)
+        return child
+
+    child = api.run(scenario)
+
+    late_ms = app.column(child, "completed_at") - app.column(child, "workflow_deadline_epoch_ms")
+    assert 0 <= late_ms < 4_000
 
 
 def test_a_deduplication_id_is_free_once_its_holder_has_ended(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dbos.storage import management, recovery, served
+from dbos.models import WorkflowFilter
+from dbos.storage import listing, management, recovery, returns, served, workflows
 from dbos.storage.claims import Runnable
 from dbos.storage.management import Command
 from dbos.storage.protocol import Database
@@ -362,3 +363,81 @@ def test_a_debounced_run_frees_its_deduplication_id_when_its_delay_ends(
 
     assert find(database, "debounced", "status, deduplication_id") == ("ENQUEUED", None)
     assert find(database, "plain", "status, deduplication_id") == ("ENQUEUED", "plain")
+
+
+RATE = QueueLimits(QUEUE, rate=RateLimit(2, 1000))
+
+
+def test_a_start_counts_after_its_run_was_cancelled(database: Database, process: Process) -> None:
+    enqueue(database, *(waiting(run) for run in ids("r", 3)))
+    assert process.claim_all(RATE) == ["r0", "r1"]
+
+    with database.write() as tx:
+        management.cancel_all(tx, [Command(("r0", "r1"))])
+
+    assert process.claim_all(RATE) == []
+    (cancelled,) = _listed(database, "r0")
+    assert (cancelled.queue_name, cancelled.dequeued_at) == (None, None)
+    assert _listed(database, queue_name=(QUEUE,)) == _listed(database, "r2")
+
+
+def test_a_start_counts_after_its_run_was_dead_lettered(
+    database: Database, process: Process
+) -> None:
+    enqueue(database, *(waiting(run) for run in ids("r", 3)))
+    assert process.claim_all(RATE) == ["r0", "r1"]
+    letters = [
+        workflows.DeadLetter(run, find(database, run, "owner_xid")[0], None) for run in ("r0", "r1")
+    ]
+
+    with database.write() as tx:
+        workflows.dead_letter_rows(tx, letters)
+
+    assert process.claim_all(RATE) == []
+    assert [run.queue_name for run in _listed(database, "r0", "r1")] == [None, None]
+
+
+def test_both_starts_of_a_recovered_run_count(database: Database, process: Process) -> None:
+    enqueue(database, *(waiting(run) for run in ids("r", 3)))
+    assert process.claim(RATE, batch=1) == ["r0"]
+    with database.write() as tx:
+        recovery.take_over_all(tx, [TakeOver("shop", "token", 10)])
+
+    again = process.claim(RATE, batch=1)
+
+    assert again == ["r0"]
+    assert process.claim_all(RATE) == []
+
+
+def test_a_returned_claim_counts_no_start_but_those_before_it(
+    database: Database, process: Process
+) -> None:
+    enqueue(database, *(waiting(run) for run in ids("r", 4)))
+    assert process.claim(RATE, batch=1) == ["r0"]
+    _give_back(database, "r0")
+    assert process.claim_all(RATE) == ["r1", "r2"]
+    with database.write() as tx:
+        recovery.take_over_all(tx, [TakeOver("shop", "token", 10)])
+    change(database, "r2", "status = 'SUCCESS', started_at_epoch_ms = 1")
+    assert process.claim(RATE) == ["r1"]
+
+    _give_back(database, "r1")
+
+    assert find(database, "r1", "recovery_attempts, rate_limited") == (1, True)
+    assert process.claim_all(RATE) == ["r3"]
+
+
+def _give_back(database: Database, workflow_id: str) -> None:
+    claim = find(database, workflow_id, "owner_xid")[0]
+    with database.write() as tx:
+        returns.give_back_rows(
+            tx, [returns.GivenBack(workflow_id, claim, "internal: x", 1, 100_000_000)]
+        )
+
+
+def _listed(
+    database: Database, *workflow_ids: str, queue_name: tuple[str, ...] | None = None
+) -> list[listing.RunRow]:
+    wanted = WorkflowFilter(workflow_ids=workflow_ids or None, queue_name=queue_name)
+    with database.read() as tx:
+        return listing.page(tx, wanted, ()).rows

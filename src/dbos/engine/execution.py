@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from dbos.engine.engine import Engine, Runtime
 
 DEADLINE_SET = Topic("deadline", "set")
-"""Rung in this process when a run with a deadline begins."""
+"""Rung in this process when a run with a deadline begins, or is enqueued."""
 
 LEFT = Topic("attempt", "left")
 """Rung in this process when an attempt is over: another one of the same run may wait for it."""

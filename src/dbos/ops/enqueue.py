@@ -11,7 +11,7 @@ import msgspec
 from dbos.engine import admission
 from dbos.engine.context import NOBODY, Authentication
 from dbos.engine.engine import Runtime
-from dbos.engine.execution import Execution
+from dbos.engine.execution import DEADLINE_SET, Execution
 from dbos.engine.site import Site
 from dbos.engine.steps import Operation, commit_in_order, recorded_step, replayed, step_row
 from dbos.errors import (
@@ -84,9 +84,11 @@ async def enqueue(rt: Runtime, site: Site, request: EnqueueRequest) -> str:
     if not _contends(request, is_child=False):
         # One queue has one lane, so that concurrent calls keep their order.
         admitted = await rt.io.commit(workflows.admit, run, run.queue_name or "")
+        _ring_for_deadline(rt, run)
         return _followed(request, run, admitted)
     contender = Contender(run, _on_held(request), request.reuse == "reject")
     contest = await rt.io.commit(deduplication.contend, contender, run.queue_name or "")
+    _ring_for_deadline(rt, run)
     return _followed(request, run, contest.admitted)
 
 
@@ -110,9 +112,16 @@ async def _enqueue_child(
         # workflow goes on at once.
         await _look_at_queue(rt, request)
         admitted = await _launch(rt, parent, request, run, operation.of_child(workflow_id))
+        _ring_for_deadline(rt, run)
         return _followed(request, run, admitted)
     finally:
         parent.in_flight -= 1
+
+
+def _ring_for_deadline(rt: Runtime, run: NewRun) -> None:
+    """Have an inherited deadline watched, although the run may never start."""
+    if run.workflow_deadline_epoch_ms is not None:
+        rt.engine.hub.publish((DEADLINE_SET,))
 
 
 async def _launch(

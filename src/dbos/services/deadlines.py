@@ -1,8 +1,8 @@
 """Deadlines: runs whose time is over are cancelled, whoever owns them and wherever they wait.
 
 A run here whose deadline is near is known in memory; of all others the database is asked every few
-seconds, and again when the next known one is over. Whoever claims a run that is overdue cancels it
-before its code runs.
+seconds, when the next known one is over, and, at most once a second, after a deadline was set here.
+Whoever claims a run that is overdue cancels it before its code runs.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from dbos.storage.deadlines import Expiry
 
 BATCH = 1000
 ASK_EVERY_MS = 5000
+ASK_AT_MOST_EVERY_MS = 1000
 LONGEST_PAUSE_MS = 1000
 
 
@@ -35,11 +36,17 @@ class Deadlines(Service):
         self._committer = committer
         self._reader = reader
         self._ask_again_ms = 0
+        self._asked_ms = 0
 
     def tick(self) -> float:
         now_ms = self._reader.now_ms()
         overdue = self._overdue_here(now_ms)
+        if self.was_rung:
+            # A run that waits on a queue is not in memory, and its deadline may be near.
+            soon_ms = self._asked_ms + ASK_AT_MOST_EVERY_MS
+            self._ask_again_ms = min(self._ask_again_ms, soon_ms)
         if now_ms >= self._ask_again_ms:
+            self._asked_ms = now_ms
             name = self._engine.settings.name
             due = self._reader.run(deadlines.due, name, now_ms, ASK_EVERY_MS, BATCH)
             is_full = len(due.workflow_ids) == BATCH

@@ -186,6 +186,10 @@ CLAIM_CHOSEN = Statement(
 
 LOCK = Statement("SELECT {try_lock(queue_name)}")
 
+# A run that was started again is known by its last start only: all its starts count until that one
+# is over, however old they are. So a window may be used less than it could, and never more.
+_STARTS = "CAST(COALESCE(SUM(COALESCE(run.recovery_attempts, 1)), 0) AS BIGINT)"
+
 # Each part is evaluated only where a limit asks for it.
 ROOM = Statement(
     f"""
@@ -198,7 +202,7 @@ ROOM = Statement(
               AND run.incarnation_id = :incarnation_id AND run.queue_name = :queue_name)
             ELSE 0 END,
         CASE WHEN :period_ms >= 0 THEN (
-            SELECT COUNT(*) FROM {{workflow_status}} AS run WHERE run.rate_limited = TRUE
+            SELECT {_STARTS} FROM {{workflow_status}} AS run WHERE run.rate_limited = TRUE
               AND run.queue_name = :queue_name
               AND run.started_at_epoch_ms >= {{now_ms}} - :period_ms) ELSE 0 END,
         CASE WHEN :period_ms >= 0 THEN (
@@ -231,7 +235,7 @@ KEYLESS_ROOM = Statement(
         (SELECT COUNT(*) FROM {{workflow_status}} AS run WHERE run.status = 'PENDING'
            AND run.incarnation_id = :incarnation_id AND run.queue_name = :queue_name
            AND run.queue_partition_key IS NULL),
-        COUNT(*), MIN(run.started_at_epoch_ms)
+        {_STARTS}, MIN(run.started_at_epoch_ms)
     FROM {{workflow_status}} AS run
     WHERE :period_ms >= 0 AND run.rate_limited = TRUE AND run.queue_name = :queue_name
       AND run.queue_partition_key IS NULL
@@ -279,7 +283,7 @@ KEYS = Statement(
               AND run.queue_partition_key = lanes.lane) END AS begun
         FROM lanes),
     starts AS MATERIALIZED (
-        SELECT run.queue_partition_key AS lane, COUNT(*) AS started,
+        SELECT run.queue_partition_key AS lane, {_STARTS} AS started,
             MIN(run.started_at_epoch_ms) AS oldest
         FROM {{workflow_status}} AS run
         WHERE :period_ms >= 0 AND run.rate_limited = TRUE AND run.queue_name = :queue_name

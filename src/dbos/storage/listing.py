@@ -89,14 +89,19 @@ class Page:
     fleet: Fleet
 
 
+# A run that has left its queue may still hold the queue's name and its start for a rate limit.
+_HAS_LEFT = "run.status IN ('CANCELLED', 'MAX_RECOVERY_ATTEMPTS_EXCEEDED')"
+_QUEUE = f"CASE WHEN NOT {_HAS_LEFT} THEN run.queue_name END"
+_STARTED = "CASE WHEN run.status <> 'CANCELLED' THEN run.started_at_epoch_ms END"
+
 # The columns of `RunRow`, in its order. Payloads may be left out, which saves reading them.
-_COLUMNS = """run.workflow_uuid, run.status, run.name, run.class_name, run.config_name,
-        run.authenticated_user, run.assumed_role, run.authenticated_roles, {inputs}, {output},
-        {error}, run.serialization, run.created_at, run.updated_at, run.completed_at,
-        run.queue_name, run.executor_id, run.application_version, run.application_id,
+_COLUMNS = f"""run.workflow_uuid, run.status, run.name, run.class_name, run.config_name,
+        run.authenticated_user, run.assumed_role, run.authenticated_roles, {{inputs}}, {{output}},
+        {{error}}, run.serialization, run.created_at, run.updated_at, run.completed_at,
+        {_QUEUE}, run.executor_id, run.application_version, run.application_id,
         run.workflow_timeout_ms, run.workflow_deadline_epoch_ms, run.deduplication_id, run.priority,
         run.queue_partition_key, run.forked_from, run.was_forked_from, run.parent_workflow_id,
-        run.started_at_epoch_ms, run.delay_until_epoch_ms, run.attributes, run.schedule_name,
+        {_STARTED}, run.delay_until_epoch_ms, run.attributes, run.schedule_name,
         run.application_name, run.recovery_attempts, run.incarnation_id, run.code_hash"""
 
 _ANY_OF = {
@@ -188,6 +193,7 @@ def _conditions(shape: WorkflowFilter) -> list[str]:
         found.append(
             "(run.application_name IS NULL OR run.application_name {any_of(application_names)})"
         )
+    found += _hidden(shape)
     if shape.queues_only:
         found.append("run.queue_name IS NOT NULL")
         if shape.status is None:
@@ -195,6 +201,16 @@ def _conditions(shape: WorkflowFilter) -> list[str]:
     if shape.stranded is not None:
         stranded = f"({_IS_ACTIVE} AND {_NOT_RUNNING} AND {_SAME_KIN})"
         found.append(stranded if shape.stranded else f"NOT {stranded}")
+    return found
+
+
+def _hidden(shape: WorkflowFilter) -> list[str]:
+    """Keep a filter from what a run that has left its queue holds for a rate limit only."""
+    found: list[str] = []
+    if shape.queue_name is not None or shape.queues_only:
+        found.append(f"NOT {_HAS_LEFT}")
+    if shape.dequeued_from_ms is not None or shape.dequeued_until_ms is not None:
+        found.append("run.status <> 'CANCELLED'")
     return found
 
 

@@ -12,14 +12,14 @@ from dbos.storage.protocol import Row, Statement, Topic, Tx, Write
 from dbos.storage.recovery import INTERNAL_QUEUE
 from dbos.storage.rows import Recorded, StepRow
 from dbos.storage.steps import record_pending
-from dbos.storage.workflows import SLOT_FREED
+from dbos.storage.workflows import LEAVE_QUEUE, SLOT_FREED
 
 # A cancelled run leaves its queue and frees its deduplication id. The claim stays as it is: the
 # step that is running may still record what it did, and nothing else. Rows are locked in the order
 # of their ids, as in every batch, so that two batches never wait for each other.
-CANCELLED_COLUMNS = """status = 'CANCELLED', queue_name = NULL, deduplication_id = NULL,
-        started_at_epoch_ms = NULL, not_before_epoch_ms = NULL, completed_at = {now_ms},
-        updated_at = {now_ms}"""
+CANCELLED_COLUMNS = f"""status = 'CANCELLED', {LEAVE_QUEUE}, deduplication_id = NULL,
+        started_at_epoch_ms = CASE WHEN rate_limited THEN started_at_epoch_ms END,
+        not_before_epoch_ms = NULL, completed_at = {{now_ms}}, updated_at = {{now_ms}}"""
 
 CANCEL = Statement(
     f"""

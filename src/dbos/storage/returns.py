@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from dbos.storage.protocol import SingleRead, Statement, Topic, Tx, Write
-from dbos.storage.workflows import SLOT_FREED
+from dbos.storage.workflows import LEAVE_QUEUE, SLOT_FREED
 
-# The attempt did not take place, so it is not counted; a run that had begun before still has. The
-# token stays: nobody works under it.
+# The attempt did not take place, so it is not counted; a run that had begun before still has,
+# and what a rate limit counted of it before still counts. The token stays: nobody works under it.
 GIVE_BACK = Statement(
     """
     UPDATE {workflow_status} SET status = 'ENQUEUED', incarnation_id = NULL,
-        started_at_epoch_ms = NULL, rate_limited = FALSE, updated_at = {now_ms},
+        started_at_epoch_ms = CASE WHEN rate_limited AND recovery_attempts > 1
+            THEN started_at_epoch_ms END,
+        rate_limited = rate_limited AND recovery_attempts > 1, updated_at = {now_ms},
         recovery_attempts = recovery_attempts - 1, claim_error = r.reason,
         claim_returns = r.returns, not_before_epoch_ms = {now_ms} + r.delay_ms
     FROM {rows}
@@ -133,15 +135,15 @@ COUNT = Statement(
 )
 
 BURY = Statement(
-    """
-    UPDATE {workflow_status} SET status = 'MAX_RECOVERY_ATTEMPTS_EXCEEDED', queue_name = NULL,
+    f"""
+    UPDATE {{workflow_status}} SET status = 'MAX_RECOVERY_ATTEMPTS_EXCEEDED', {LEAVE_QUEUE},
         error = r.error, deduplication_id = NULL, claim_error = r.reason,
-        claim_returns = r.returns, not_before_epoch_ms = NULL, updated_at = {now_ms},
-        completed_at = {now_ms}
-    FROM {rows}
-    WHERE {workflow_status}.workflow_uuid = r.workflow_uuid
-      AND {workflow_status}.status = 'ENQUEUED'
-      AND {workflow_status}.claim_returns = r.returns - 1 AND r.error IS NOT NULL
+        claim_returns = r.returns, not_before_epoch_ms = NULL, updated_at = {{now_ms}},
+        completed_at = {{now_ms}}
+    FROM {{rows}}
+    WHERE {{workflow_status}}.workflow_uuid = r.workflow_uuid
+      AND {{workflow_status}}.status = 'ENQUEUED'
+      AND {{workflow_status}}.claim_returns = r.returns - 1 AND r.error IS NOT NULL
     """,
     COUNT.columns,
 )

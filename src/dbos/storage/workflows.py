@@ -291,13 +291,18 @@ class DeadLetter:
     error: str | None
 
 
+# A start that a rate limit counted goes on counting, so such a run keeps its queue and its start in
+# the table; whoever lists it sees neither.
+LEAVE_QUEUE = "queue_name = CASE WHEN rate_limited THEN queue_name END"
+
 DEAD_LETTER = Statement(
-    """
-    UPDATE {workflow_status} SET status = 'MAX_RECOVERY_ATTEMPTS_EXCEEDED', queue_name = NULL,
-        error = r.error, deduplication_id = NULL, updated_at = {now_ms}, completed_at = {now_ms}
-    FROM {rows}
-    WHERE {workflow_status}.workflow_uuid = r.workflow_uuid
-      AND {workflow_status}.owner_xid = r.claim AND {workflow_status}.status = 'PENDING'
+    f"""
+    UPDATE {{workflow_status}} SET status = 'MAX_RECOVERY_ATTEMPTS_EXCEEDED', {LEAVE_QUEUE},
+        error = r.error, deduplication_id = NULL, updated_at = {{now_ms}},
+        completed_at = {{now_ms}}
+    FROM {{rows}}
+    WHERE {{workflow_status}}.workflow_uuid = r.workflow_uuid
+      AND {{workflow_status}}.owner_xid = r.claim AND {{workflow_status}}.status = 'PENDING'
     """,
     {"workflow_uuid": "text", "claim": "text", "error": "text"},
 )
