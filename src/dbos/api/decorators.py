@@ -221,8 +221,10 @@ def transaction(
         def run(*args: Any, **kwargs: Any) -> Any:
             __tracebackhide__ = True
             engine = _engine_around(registration.name)
-            call = Call(function, args, kwargs, False)
-            placed = place_transaction(registration.name, call, isolation)
+            required = roles.required_by(registration, args)
+            caller = roles.authorize(current_scope().authentication, required, registration.name)
+            call = Call(registration.function, args, kwargs, False)
+            placed = place_transaction(registration.name, call, isolation, caller)
             if engine.transactor is None:
                 raise DBOSUsageError(NO_DATABASE)
             if running_loop() is not None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
 
-from dbos.engine.context import current_scope
+from dbos.engine.context import Authentication, current_scope
 from dbos.engine.io import Call
 from dbos.errors import DBOSUsageError
 
@@ -25,6 +25,8 @@ class TransactionCall(msgspec.Struct, frozen=True):
     isolation: IsolationLevel
     run: Execution
     step_id: int
+    caller: Authentication
+    """For whom the body works, in the role that was assumed for it."""
 
 
 class Transactor(Protocol):
@@ -35,7 +37,9 @@ class Transactor(Protocol):
     def close(self) -> None: ...
 
 
-def place_transaction(name: str, call: Call, isolation: IsolationLevel) -> TransactionCall | None:
+def place_transaction(
+    name: str, call: Call, isolation: IsolationLevel, caller: Authentication
+) -> TransactionCall | None:
     """Take the step id of a call made in workflow code; None outside of any run."""
     scope = current_scope()
     if scope.step is not None:
@@ -45,4 +49,4 @@ def place_transaction(name: str, call: Call, isolation: IsolationLevel) -> Trans
         )
     if scope.run is None:
         return None
-    return TransactionCall(name, call, isolation, scope.run, scope.run.take_step_ids(1))
+    return TransactionCall(name, call, isolation, scope.run, scope.run.take_step_ids(1), caller)

@@ -182,7 +182,9 @@ class SQLAlchemyDatasource:
         run = current_scope().workflow
         if run is None:
             return run_plain(self._place, isolation, call)
-        placed = TransactionCall(name, call, isolation, run, run.take_step_ids(1))
+        placed = TransactionCall(
+            name, call, isolation, run, run.take_step_ids(1), current_scope().authentication
+        )
         return driven(self._transactor.run(run.engine.blocking, placed))
 
 

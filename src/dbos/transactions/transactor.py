@@ -17,7 +17,7 @@ from typing import Any
 
 from sqlalchemy.engine import Engine
 
-from dbos.engine.context import NO_OPTIONS, Scope, Session, StepScope, current_scope, entered
+from dbos.engine.context import NO_OPTIONS, Scope, Session, StepScope, entered
 from dbos.engine.engine import Runtime
 from dbos.engine.execution import Execution
 from dbos.engine.io import Closed
@@ -248,7 +248,7 @@ async def in_the_body(rt: Runtime, placed: TransactionCall, opened: Attempt) -> 
     __tracebackhide__ = True
     step = StepScope(placed.step_id, "transaction", transaction=opened)
     run = placed.run
-    with entered(Scope(run, step, NO_OPTIONS, Session(current_scope().authentication))):
+    with entered(Scope(run, step, NO_OPTIONS, Session(placed.caller))):
         value = await rt.io.call(placed.call)
     opened.settle()
     if run.stop == "lost":
