@@ -12,7 +12,7 @@ from dbos.serialization.codec import Serializer
 from dbos.serialization.typed import JSONSerializer
 from dbos.services.listener import NotifierService
 from dbos.storage.open import OpenOptions
-from dbos.storage.protocol import Topic
+from dbos.storage.protocol import Database, Topic
 
 
 class Ground:
@@ -20,14 +20,16 @@ class Ground:
 
     def __init__(self, settings: Settings, *, is_patient: bool = True) -> None:
         """Without patience a database that is away is an error and not waited for."""
-        self.database = open_system_database(settings, _open_options(settings))
-        self.hub = WakeupHub()
-        self.reader = Reader(self.database, is_patient=is_patient)
+        self.database: Database = open_system_database(settings, _open_options(settings))
+        self.hub: WakeupHub = WakeupHub()
+        self.reader: Reader = Reader(self.database, is_patient=is_patient)
         announcer = self.database.announcer()
-        self.notifier = (
+        self.notifier: NotifierService | None = (
             NotifierService(announcer, settings.notification_coalesce_s) if announcer else None
         )
-        self.committer = Committer(self.database, self.publish, settle_all, is_patient=is_patient)
+        self.committer: Committer = Committer(
+            self.database, self.publish, settle_all, is_patient=is_patient
+        )
 
     def publish(self, topics: list[Topic]) -> None:
         """Ring here what became durable, and have other processes told."""

@@ -11,8 +11,8 @@ class Opening:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self.is_open = False
-        self.is_closed = False
+        self.is_open: bool = False
+        self.is_closed: bool = False
 
     def open(self, action: Callable[[], None]) -> None:
         """Open unless it was opened or closed; others wait meanwhile. A failure leaves it shut."""
