@@ -8,6 +8,7 @@ from dbos import error
 from dbos.api.classes import DBOSConfiguredInstance
 from dbos.api.client import DBOSClient
 from dbos.api.dbos import DBOS
+from dbos.api.debouncer import Debouncer, DebouncerClient
 from dbos.api.handles import WorkflowHandle, WorkflowHandleAsync
 from dbos.api.migration import run_dbos_database_migrations
 from dbos.api.options import (
@@ -71,6 +72,8 @@ __all__ = [
     "DBOSContextEnsure",
     "DBOSContextSetAuth",
     "DBOSPortableJSONSerializer",
+    "Debouncer",
+    "DebouncerClient",
     "DuplicationPolicy",
     "EnqueueOptions",
     "ExecutorInfo",

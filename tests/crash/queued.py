@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from dbos import DBOS, Queue, SetEnqueueOptions, SetWorkflowID, error
+from dbos import DBOS, Debouncer, Queue, SetEnqueueOptions, SetWorkflowID, error
 from tests.crash.conversations import CORPUS, WAIT_S
 from tests.crash.corpus import add, add_async, entry
 
@@ -92,3 +92,24 @@ def enqueue_that_follows_the_holder() -> list[object]:
 def enqueue_from_outside() -> int:
     with SetWorkflowID("outside"):
         return served.enqueue(queued_sum, 3, 4).get_result()
+
+
+@DBOS.workflow()
+def typed(key: str, text: str) -> str:
+    return f"{key} typed {text}"
+
+
+TYPING = Debouncer.create(typed)
+
+
+@DBOS.workflow()
+def type_twice() -> list[str]:
+    first = TYPING.debounce("ann", 3600, "h")
+    second = TYPING.debounce("ann", 0, "hello")
+    return [first.workflow_id, second.workflow_id, second.get_result()]
+
+
+@entry
+def debounced_from_a_workflow() -> list[str]:
+    with SetWorkflowID("typist"):
+        return type_twice()

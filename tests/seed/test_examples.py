@@ -244,3 +244,41 @@ def test_configuration_options(database: str, tmp_path: Path) -> None:
 
     assert DBOS.application_version == "1.0.0"
     assert DBOS.logger.getEffectiveLevel() == logging.INFO
+
+
+@pytest.mark.usefixtures("launched")
+def test_debouncing() -> None:
+    program = run_example("debouncing", DBOS=DBOS)
+
+    for typed in ("h", "he", "hello"):
+        program["on_user_keystroke"]("ann", typed)
+    program["on_user_keystroke"]("bob", "bye")
+    delayed = DBOS.list_workflows(name=program["process_user_input"].__qualname__)
+    for status in delayed:
+        DBOS.set_workflow_delay(status.workflow_id, delay_seconds=0)
+
+    assert [status.status for status in delayed] == ["DELAYED", "DELAYED"]
+    results = {DBOS.get_result(status.workflow_id) for status in delayed}
+    assert results == {"Processing: hello", "Processing: bye"}
+
+
+@pytest.mark.usefixtures("launched")
+def test_workflow_introspection() -> None:
+    @DBOS.step()
+    def add(number: int) -> int:
+        return number + 1
+
+    @DBOS.workflow()
+    def count() -> int:
+        return add(add(add(0)))
+
+    handle = DBOS.start_workflow(count)
+    assert handle.get_result() == 3
+
+    program = run_example("workflow_introspection", DBOS=DBOS, workflow_id=handle.workflow_id)
+
+    assert program["pending"] == []
+    assert [status.workflow_id for status in program["completed"]] == [handle.workflow_id]
+    assert [step["function_name"].rpartition(".")[2] for step in program["steps"]] == ["add"] * 3
+    [fork] = DBOS.list_workflows(forked_from=handle.workflow_id)
+    assert DBOS.get_result(fork.workflow_id) == 3

@@ -98,6 +98,36 @@ def place_function(
     return _placed(engine, scope, _with_settings(request, settings))
 
 
+def place_by_name(
+    name: str,
+    queue_name: str,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    application_name: str | None,
+) -> Placed:
+    """Enqueue a workflow by its name, on this version if it is registered here."""
+    engine, scope = around("Executor"), current_scope()
+    target = engine.registry.find(name)
+    settings = scope.options.enqueue or EnqueueSettings()
+    own_version = engine.identity.application_version
+    version = settings.app_version or (own_version if target is not None else None)
+    is_own = target is not None and version == own_version
+    owner = validation.optional_identifier(application_name, "application_name")
+    request = EnqueueRequest(
+        workflow_name=validation.identifier(name, "workflow_name"),
+        queue_name=queue_name,
+        args=args,
+        kwargs=kwargs,
+        serialization=_format_of({}, target),
+        application_name=owner or engine.settings.name,
+        application_version=version,
+        code_hash=engine.registry.code_hash(target) if target is not None and is_own else None,
+        authentication=scope.authentication,
+        attributes=validation.attributes(_plain(scope.options.attributes)),
+    )
+    return _placed(engine, scope, request)
+
+
 def place_options(
     options: EnqueueOptions, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Placed:

@@ -65,6 +65,9 @@ class EnqueueRequest:
     schedule_name: str | None = None
     is_declared: bool = False
     """Whether this process declares the queue."""
+    is_debounced: bool = False
+    debounce_deadline_ms: int | None = None
+    """Later calls of a debouncer cannot move the delay beyond this."""
     needs_key_if_partitioned: bool = False
     """Whether the stored settings of the queue are to be asked if it may be used without a key."""
 
@@ -211,6 +214,8 @@ def _row(
         attributes=request.attributes,
         delay_until_epoch_ms=request.delay_until_ms,
         schedule_name=request.schedule_name,
+        is_debounced=request.is_debounced,
+        debounce_deadline_epoch_ms=request.debounce_deadline_ms,
     )
 
 

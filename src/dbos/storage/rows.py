@@ -39,6 +39,8 @@ RUN_COLUMNS: Mapping[str, str] = MappingProxyType(
         "delay_until_epoch_ms": "integer",
         "schedule_name": "text",
         "recovery_attempts": "integer",
+        "is_debounced": "boolean",
+        "debounce_deadline_epoch_ms": "integer",
     }
 )
 
@@ -92,6 +94,8 @@ class NewRun:
     delay_until_epoch_ms: int | None = None
     schedule_name: str | None = None
     recovery_attempts: int = 0
+    is_debounced: bool = False
+    debounce_deadline_epoch_ms: int | None = None
 
 
 class StepRow(msgspec.Struct, frozen=True, gc=False):
