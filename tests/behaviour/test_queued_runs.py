@@ -83,7 +83,7 @@ def test_a_process_serves_only_what_it_listens_to_and_still_ends_delays(
 
     async def scenario() -> Any:
         waiting = await through_queue(api, unheard, echo, 1)
-        with SetEnqueueOptions(delay_seconds=0.5):
+        with SetEnqueueOptions(delay_seconds=0.05):
             delayed = await through_queue(api, unheard, echo, 2)
         with SetEnqueueOptions(delay_seconds=0.1):
             served = await through_queue(api, heard, echo, 3)

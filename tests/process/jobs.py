@@ -67,7 +67,9 @@ def peaks(lines: Iterable[Line], deaths_ns: Mapping[int, int]) -> dict[str, int]
     """For each limited queue, the most jobs that ran at once in what its limit is about."""
     changes: defaultdict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
     open_runs: dict[tuple[int, str], Line] = {}
+    last_ns = 0
     for line in lines:
+        last_ns = max(last_ns, line.at_ns)
         if line.kind == "begin":
             open_runs[line.pid, line.workflow_id] = line
             changes[_scope(line)].append((line.at_ns, 1))
@@ -75,7 +77,8 @@ def peaks(lines: Iterable[Line], deaths_ns: Mapping[int, int]) -> dict[str, int]
             begun = open_runs.pop((line.pid, line.workflow_id))
             changes[_scope(begun)].append((line.at_ns, -1))
     for (pid, _), begun in open_runs.items():
-        death_ns = max(deaths_ns.get(pid, begun.at_ns), begun.at_ns)
+        # What a living process has begun goes on beyond the ledger.
+        death_ns = max(deaths_ns.get(pid, last_ns + 1), begun.at_ns)
         changes[_scope(begun)].append((death_ns, -1))
     most: defaultdict[str, int] = defaultdict(int)
     for (queue, _), steps in changes.items():
