@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from typing import TypeVar
 
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
@@ -11,6 +12,8 @@ from sqlalchemy.engine.interfaces import ExceptionContext
 from sqlalchemy.exc import DBAPIError
 
 from dbos.storage.faults import is_transient_sqlite, is_transient_state
+
+E = TypeVar("E", bound=BaseException)
 
 FAULTS = "dbos_faults"
 """The execution option that holds the faults of a connection's transaction."""
@@ -27,8 +30,9 @@ class Passing(Exception):
 
 def watch(engine: Engine) -> None:
     """Remember the faults of our transactions, and keep row values out of their texts."""
-    if not event.contains(engine, "handle_error", _on_error):
-        event.listen(engine, "handle_error", _on_error)
+    # A second time does nothing. `event.contains` is not to be asked: it goes by the engine's `id`,
+    # and takes a new engine for one that was there before at the same address.
+    event.listen(engine, "handle_error", _on_error)
 
 
 def is_passing(error: BaseException) -> bool:
@@ -59,6 +63,15 @@ def is_collision(error: BaseException) -> bool:
     return False
 
 
+def without_values(error: E) -> E:
+    """The error itself, with no values of rows or parameters in its text."""
+    if isinstance(error, DBAPIError) and error.args:
+        # PostgreSQL appends the values of the row in question as the detail.
+        error.args = (str(error.args[0]).split("\nDETAIL:")[0], *error.args[1:])
+        error.hide_parameters = True
+    return error
+
+
 def _chain(error: BaseException) -> Iterator[BaseException]:
     """The error, and the driver's own below it."""
     seen: set[int] = set()
@@ -86,11 +99,8 @@ def _is_lost_connection(error: DBAPIError) -> bool:
 
 
 def _on_error(context: ExceptionContext) -> None:
-    known = context.sqlalchemy_exception
-    if isinstance(known, DBAPIError) and known.args:
-        # PostgreSQL appends the values of the row in question as the detail.
-        known.args = (str(known.args[0]).split("\nDETAIL:")[0], *known.args[1:])
-        known.hide_parameters = True
+    if context.sqlalchemy_exception is not None:
+        without_values(context.sqlalchemy_exception)
     connection = context.connection
     if connection is not None:
         faults: list[BaseException] | None = connection.get_execution_options().get(FAULTS)

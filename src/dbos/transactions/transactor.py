@@ -39,7 +39,7 @@ from dbos.storage.rows import Recorded
 from dbos.telemetry import log
 from dbos.transactions.adopted import AdoptedConnection, AdoptedIo
 from dbos.transactions.attempt import Attempt, SessionFactory, attempt, plain_session
-from dbos.transactions.faults import Passing, is_collision
+from dbos.transactions.faults import Passing, is_collision, without_values
 
 FIRST_WAIT_S = 0.001
 LONGEST_WAIT_S = 2.0
@@ -103,7 +103,7 @@ class SystemTransactor:
         except Closed:
             raise run.stop_with("lost") from None
         except Exception as error:
-            return Failure(error)
+            return Failure(without_values(error))
         confirm(run, answer)
         return Success(value)
 
@@ -193,7 +193,7 @@ class SeparateTransactor:
         except Passing:
             raise
         except Exception as error:
-            return Failure(error)
+            return Failure(without_values(error))
         if not is_first:
             # Another execution committed meanwhile: ours is rolled back, and theirs counts.
             kept = self._kept(rt, placed)
