@@ -334,7 +334,22 @@ ROWS = (
             # On PostgreSQL the counting relay's own work would be part of this figure.
             Figure("cpu_ms_per_s", "CPU of an idle process", "ms/s", databases=("sqlite",)),
         ),
-        parameters={"seconds": 20},
-        quick={"seconds": 4},
+        parameters={"seconds": 20, "settling": 65},
+        quick={"seconds": 4, "settling": 3},
+    ),
+    Row(
+        name="idle_queue",
+        program="idle",
+        figures=(
+            Figure(
+                "statements_per_s",
+                "SQL statements of an idle process that serves a queue",
+                "/s",
+                databases=("postgres",),
+            ),
+        ),
+        parameters={"seconds": 20, "settling": 65, "queues": 1},
+        quick={"seconds": 4, "settling": 3},
+        databases=("postgres",),
     ),
 )

@@ -1,6 +1,8 @@
-"""Counts what a launched process does while nothing happens. Parameters: seconds.
+"""Counts what a launched process does while nothing happens. Parameters: seconds, settling, queues.
 
-One queue is declared, as in most applications. Statements are counted on PostgreSQL only.
+A queue declared is a queue looked at: once in its `polling_interval_sec`, which is a second, for
+rows written by hand. The first minute after a launch looks for changed schedules more often than
+later: `settling` is how many seconds pass before the count. Statements are counted on PostgreSQL only.
 """
 
 from __future__ import annotations
@@ -18,9 +20,6 @@ from bench.work.program import (
 from bench.work.statement_count import StatementCounter
 from dbos import DBOS, Queue
 
-QUEUE = Queue("bench")
-SETTLING_S = 3.0
-
 
 @DBOS.workflow()
 def quick() -> None:
@@ -28,14 +27,18 @@ def quick() -> None:
 
 
 def main() -> None:
-    seconds = parameters()["seconds"]
+    given = parameters()
+    seconds = given["seconds"]
+    queues = [Queue(f"bench-{number}") for number in range(int(given.get("queues", 0)))]
     counter: StatementCounter | None = None
     if database_url().startswith("postgresql"):
         counter = StatementCounter(database_url())
         os.environ[DATABASE_VARIABLE] = counter.url
     with launched():
-        QUEUE.enqueue(quick).get_result()
-        time.sleep(SETTLING_S)
+        quick()
+        for queue in queues:
+            queue.enqueue(quick).get_result()
+        time.sleep(given["settling"])
         statements = counter.count if counter else 0
         cpu_s = time.process_time()
         time.sleep(seconds)

@@ -22,7 +22,7 @@ from dbos.runtime.threads import WorkerThreads
 from dbos.runtime.wakeups import WakeupHub
 from dbos.services.claimants import claimant
 from dbos.services.strangers import Strangers
-from dbos.storage import claims, returns, served, steps, versions, workflows
+from dbos.storage import claims, returns, served, steps, workflows
 from dbos.storage.claims import Claimant, Claimed, ClaimRequest
 from dbos.storage.protocol import Topic
 from dbos.storage.queue_limits import QueueLimits
@@ -38,7 +38,6 @@ IDLE_S = 5.0
 """How often the internal queue is looked at when nothing rings and nothing waits."""
 
 CONTENDED_S = 0.005
-FOLLOW_VERSIONS_MS = 1000
 CROWD = 512
 PACE_S = 0.02
 """With this many runs here already, more are claimed a little slower: most will have ended."""
@@ -78,7 +77,6 @@ class Dispatcher(Service):
         self._served_last: dict[str, str | None] = {}
         self._warned: set[str] = set()
         self._turn = 0
-        self._versions_due_ms = 0
         self._waits_for_thread = False
 
     @property
@@ -111,19 +109,11 @@ class Dispatcher(Service):
         return self._pause_s(situation, limits, answers)
 
     def _look(self) -> Situation:
-        name = self._engine.settings.name
-        self._follow_versions(name)
-        return self._reader.run(served.look, name, [INTERNAL_QUEUE, *self._declared()])
-
-    def _follow_versions(self, name: str) -> None:
-        """Notice, within a second, when another version has become the latest."""
-        now_ms = self._reader.now_ms()
-        if now_ms < self._versions_due_ms:
-            return
-        self._versions_due_ms = now_ms + FOLLOW_VERSIONS_MS
         identity = self._engine.identity
-        latest = self._reader.run(versions.latest, name)
-        identity.is_latest_version = latest == identity.application_version
+        names = [INTERNAL_QUEUE, *self._declared()]
+        situation = self._reader.run(served.look, self._engine.settings.name, names)
+        identity.is_latest_version = situation.latest_version == identity.application_version
+        return situation
 
     def _declared(self) -> dict[str, QueueLimits]:
         return {limits.name: limits for limits in self._engine.registry.declared_queues()}

@@ -52,7 +52,8 @@ class Failover(Service):
 
     def recover_all(self) -> int:
         """Look at all peers and take over what has no live owner; the number of runs."""
-        self._peers = self._reader.run(executors.peers)
+        application_name = self._take_over().application_name
+        self._peers, has_open_runs = self._reader.run(recovery.look, application_name)
         dead = [peer.incarnation_id for peer in self._peers if self._is_dead(peer)]
         for incarnation_id in dead:
             self._committer.run(executors.remove, incarnation_id, incarnation_id)
@@ -61,7 +62,9 @@ class Failover(Service):
         expiries = [peer.lease_until_ms for peer in self._peers if peer.lease_until_ms > now_ms]
         self._look_again_ms = min([now_ms + round(LOOK_AT_PEERS_S * 1000), *expiries])
         total = 0
-        while taken := self._committer.run(recovery.take_over, self._take_over(), ""):
+        while (has_open_runs or dead) and (
+            taken := self._committer.run(recovery.take_over, self._take_over(), "")
+        ):
             total += len(taken)
             if len(taken) < BATCH:
                 break

@@ -23,6 +23,8 @@ from dbos.storage.rows import ExecutorRow
 REGAINED = Topic("lease", "regained")
 TRUSTED_SHARE = 0.9
 RENEWALS_PER_LEASE = 3
+RENEWALS_PER_CLOCK = 2
+"""Our idea of the database's time is refreshed with every other renewal."""
 
 
 class LeaseKeeper(Service):
@@ -47,6 +49,7 @@ class LeaseKeeper(Service):
         self._elapsed_ms = elapsed_ms or host_boot_clock().elapsed_ms
         self._sent_at_ms = 0
         self._trusted_until_ms = 0
+        self._renewals = 0
         self.term: int = 0
 
     def renew(self) -> None:
@@ -59,7 +62,9 @@ class LeaseKeeper(Service):
         self._trusted_until_ms = self._sent_at_ms + round(row.lease_ms * TRUSTED_SHARE)
         if not was_trusted:
             self._hub.publish((REGAINED,))
-        self._refresh_clock()
+        if self._renewals % RENEWALS_PER_CLOCK == 0 or not was_trusted:
+            self._refresh_clock()
+        self._renewals += 1
 
     def release(self) -> None:
         """Give the lease back: what this incarnation owns may be taken over at once."""

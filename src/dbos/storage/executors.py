@@ -32,7 +32,8 @@ def renew_rows(tx: Tx, rows: Sequence[ExecutorRow]) -> list[None]:
     return [None] * len(rows)
 
 
-renew: Final = Write("renew", renew_rows, rank=0)
+# An engine renews one row; had it more, each would stand by itself.
+renew: Final = Write("renew", renew_rows, rank=0, single=True)
 
 
 def _renew(tx: Tx, row: ExecutorRow) -> None:

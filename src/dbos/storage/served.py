@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 from dbos.storage.protocol import Row, SingleRead, Statement, Topic, Tx, Write
 from dbos.storage.queue_limits import QueueLimits
 from dbos.storage.queues import QueueSettings
+from dbos.storage.versions import LATEST_VERSION
 
 _WAITS = """
     EXISTS (SELECT 1 FROM {workflow_status} AS run WHERE run.queue_name = known.name
@@ -20,19 +21,19 @@ _WAITS_WITH_KEY = """
         AND run.queue_partition_key IS NOT NULL AND run.queue_partition_key >= '')
 """
 
-# The last row tells when the next delay ends.
+# The last row tells when the next delay ends, and which version is the latest.
 LOOK = Statement(
     f"""
     SELECT known.name, TRUE, known.concurrency, known.worker_concurrency, known.rate_limit_max,
         known.rate_limit_period_sec, known.partition_concurrency,
         known.partition_worker_concurrency, known.partition_rate_limit_max,
         known.partition_rate_limit_period_sec, known.partition_queue, known.polling_interval_sec,
-        {_WAITS}, {_WAITS_WITH_KEY}, CAST(NULL AS BIGINT)
+        {_WAITS}, {_WAITS_WITH_KEY}, CAST(NULL AS BIGINT), NULL
     FROM {{queues}} AS known
     WHERE known.application_name IS NULL OR known.application_name = :application_name
     UNION ALL
     SELECT known.name, FALSE, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, FALSE, NULL,
-        {_WAITS}, {_WAITS_WITH_KEY}, NULL
+        {_WAITS}, {_WAITS_WITH_KEY}, NULL, NULL
     FROM (SELECT r.name FROM {{rows}}) AS known
     UNION ALL
     SELECT NULL, FALSE, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, FALSE, NULL, FALSE, FALSE,
@@ -40,7 +41,8 @@ LOOK = Statement(
          WHERE delayed.status = 'DELAYED' AND delayed.delay_until_epoch_ms IS NOT NULL
            AND (delayed.application_name IS NULL
                 OR delayed.application_name = :application_name)
-         ORDER BY delayed.delay_until_epoch_ms LIMIT 1)
+         ORDER BY delayed.delay_until_epoch_ms LIMIT 1),
+        {LATEST_VERSION}
     """,
     {"name": "text"},
 )
@@ -63,10 +65,11 @@ class QueueState(NamedTuple):
 
 
 class Situation(NamedTuple):
-    """All registered queues of the scope and all declared ones, and the end of the next delay."""
+    """All registered queues of the scope and all declared ones, and what holds for all of them."""
 
     queues: list[QueueState]
     next_due_ms: int | None
+    latest_version: str | None
 
 
 @SingleRead
@@ -78,7 +81,8 @@ def look(tx: Tx, application_name: str, declared: Sequence[str]) -> Situation:
         for row in rows
         if row[0] is not None
     ]
-    return Situation(queues, next(row[14] for row in rows if row[0] is None))
+    (shared,) = (row for row in rows if row[0] is None)
+    return Situation(queues, next_due_ms=shared[14], latest_version=shared[15])
 
 
 def _limits(row: Row) -> QueueLimits:

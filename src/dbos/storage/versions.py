@@ -47,13 +47,12 @@ def register_rows(tx: Tx, rows: Sequence[VersionRegistration]) -> list[str]:
 
 register: Final = Write("register_version", register_rows, rank=1)
 
-LATEST = Statement(
-    """
-    SELECT version_name FROM {application_versions}
+LATEST_VERSION: Final = """
+    (SELECT version_name FROM {application_versions}
     WHERE application_name = :application_name OR application_name IS NULL
-    ORDER BY version_timestamp DESC, version_name DESC LIMIT 1
-    """
-)
+    ORDER BY version_timestamp DESC, version_name DESC LIMIT 1)
+"""
+LATEST = Statement(f"SELECT {LATEST_VERSION}")
 
 
 @SingleRead
