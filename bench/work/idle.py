@@ -2,7 +2,8 @@
 
 A queue declared is a queue looked at: once in its `polling_interval_sec`, which is a second, for
 rows written by hand. The first minute after a launch looks for changed schedules more often than
-later: `settling` is how many seconds pass before the count. Statements are counted on PostgreSQL only.
+later: `settling` is how many seconds pass before the count. Statements are counted on PostgreSQL
+only.
 """
 
 from __future__ import annotations
