@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import threading
+import selectors
+import socket
 from collections.abc import Sequence
+from contextlib import suppress
 
 import psycopg
 
@@ -17,9 +19,6 @@ NOTIFY = (
 )
 UNHURRIED = "SET synchronous_commit = off"
 """A notification is no data: it need not be on disk, nor make those who write data wait."""
-
-SLICE_S = 0.2
-"""How long the listener is deaf to `interrupt`."""
 
 
 class Announcer:
@@ -54,8 +53,9 @@ class SessionListener:
 
     def __init__(self, connector: Connector[psycopg.Connection]) -> None:
         self._connector = connector
-        self._closing = threading.Event()
         self._connection = connector.connect()
+        self._awakened, self._waker = socket.socketpair()
+        self._waker.setblocking(False)
         try:
             for channel in channels.CHANNELS:
                 self._connection.execute(f"LISTEN {channel}".encode())
@@ -65,20 +65,28 @@ class SessionListener:
 
     def wait(self, seconds: float) -> list[Topic] | None:
         """Topics that changed; [] when the time is over; None when anything may have changed."""
-        left_s = seconds
-        while left_s > 0 and not self._closing.is_set():
-            heard = list(self._connection.notifies(timeout=min(left_s, SLICE_S), stop_after=1))
-            if heard:
-                heard += self._connection.notifies(timeout=0)
-                return self._topics(heard)
-            left_s -= SLICE_S
-        return []
+        heard = list(self._connection.notifies(timeout=0))
+        if not heard and self._is_readable(seconds):
+            heard = list(self._connection.notifies(timeout=0))
+        return self._topics(heard)
 
     def interrupt(self) -> None:
-        self._closing.set()
+        # Full, or closed already: the listener is awake in either case.
+        with suppress(OSError):
+            self._waker.send(b"!")
 
     def close(self) -> None:
         self._connector.disconnect(self._connection)
+        self._awakened.close()
+        self._waker.close()
+
+    def _is_readable(self, seconds: float) -> bool:
+        """Wait until the server says something; False when the time is over or on an interrupt."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._connection.pgconn.socket, selectors.EVENT_READ)
+            selector.register(self._awakened, selectors.EVENT_READ)
+            ready = {key.fileobj for key, _ in selector.select(seconds)}
+        return bool(ready) and self._awakened not in ready
 
     @staticmethod
     def _topics(heard: Sequence[psycopg.Notify]) -> list[Topic] | None:
