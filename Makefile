@@ -14,10 +14,10 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 TYPED := $(wildcard src tests tools bench)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench storm queues faults soak simulate clean
+.PHONY: help demo test check bench storm queues transactions faults soak simulate clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.runtime ## Crash a workflow and watch it resume (installs the runtime only)
 	@$(BIN)/python -m dbos.testing.demo
@@ -43,6 +43,9 @@ storm: $(VENV)/.dev ## Kill real processes at random and check what is left
 
 queues: $(VENV)/.dev ## Kill workers of limited queues and count every limit from outside
 	@$(BIN)/python -m tests.process.queues_storm
+
+transactions: $(VENV)/.dev ## Kill workers amid transactions and count every effect
+	@$(BIN)/python -m tests.process.transactions_storm
 
 faults: $(VENV)/.dev ## Outages, frozen processes, takeovers: what is lost or done twice
 	@$(BIN)/python -m tests.process.faults
