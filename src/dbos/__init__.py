@@ -51,6 +51,7 @@ from dbos.serialization import (
 )
 
 if TYPE_CHECKING:
+    from dbos.transactions.async_datasource import AsyncSQLAlchemyDatasource
     from dbos.transactions.datasource import SQLAlchemyDatasource
 
 
@@ -60,11 +61,16 @@ def __getattr__(name: str) -> object:
         from dbos.transactions.datasource import SQLAlchemyDatasource
 
         return SQLAlchemyDatasource
+    if name == "AsyncSQLAlchemyDatasource":
+        from dbos.transactions.async_datasource import AsyncSQLAlchemyDatasource
+
+        return AsyncSQLAlchemyDatasource
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 __all__ = [
     "DBOS",
+    "AsyncSQLAlchemyDatasource",
     "ClientScheduleInput",
     "DBOSClient",
     "DBOSConfig",

@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Awaitable, Callable
-from types import CodeType, MethodType
 from typing import Any, ParamSpec, TypeVar, cast
 
 from dbos import validation
 from dbos.api.protection import called_as, unguarded
 from dbos.api.slot import SLOT, around
 from dbos.engine import roles
+from dbos.engine.async_function import AsyncFunction
 from dbos.engine.classes import REGISTRATION
 from dbos.engine.context import current_scope
 from dbos.engine.engine import Engine
@@ -38,28 +38,6 @@ NO_DATABASE = (
     "Transactions can only be used if DBOS is configured with an application_database_url: leave "
     "the key out to run them on the system database, or give a URL."
 )
-
-
-class AsyncFunction:
-    """A plain callable that returns a coroutine and passes for the coroutine function it wraps.
-
-    `inspect.iscoroutinefunction` looks at the code, the defaults and the name of what it is given,
-    so the wrapper shows those of the original. It is no `async def`, because step ids are taken
-    when the call is made and not when the coroutine first runs.
-    """
-
-    def __init__(self, original: Callable[..., Any], call: Callable[..., Any]) -> None:
-        functools.update_wrapper(self, original)
-        self._call = call
-        self.__code__: CodeType = original.__code__
-        self.__defaults__: tuple[Any, ...] | None = original.__defaults__
-        self.__kwdefaults__: dict[str, Any] | None = original.__kwdefaults__
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._call(*args, **kwargs)
-
-    def __get__(self, instance: object, owner: type | None = None) -> Any:
-        return self if instance is None else MethodType(self, instance)
 
 
 def workflow(

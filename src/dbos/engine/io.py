@@ -94,7 +94,7 @@ class Io(Protocol):
         self,
         write: Write[A, R],
         arg: A,
-        commit: Callable[[], R],
+        commit: Callable[[], Awaitable[R]],
         topics: Sequence[Topic] = (),
     ) -> R:
         """Have the user's transaction apply a write and commit both; then ring the topics."""

@@ -61,10 +61,10 @@ class AsyncIo:
         self,
         write: Write[A, R],
         arg: A,
-        commit: Callable[[], R],
+        commit: Callable[[], Awaitable[R]],
         topics: Sequence[Topic] = (),
     ) -> R:
-        answer = commit()
+        answer = await commit()
         self._committer.publish(topics)
         return answer
 

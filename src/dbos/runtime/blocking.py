@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
@@ -64,10 +64,10 @@ class BlockingIo:
         self,
         write: Write[A, R],
         arg: A,
-        commit: Callable[[], R],
+        commit: Callable[[], Awaitable[R]],
         topics: Sequence[Topic] = (),
     ) -> R:
-        answer = commit()
+        answer = await commit()
         self._committer.publish(topics)
         return answer
 

@@ -165,5 +165,10 @@ def _state(error: BaseException) -> str | None:
 
 
 def _is_operational(error: BaseException) -> bool:
-    """Whether the driver calls it operational, by name: this module does not load psycopg."""
-    return any(kind.__name__ == "OperationalError" for kind in type(error).__mro__)
+    """Whether the driver calls it operational, by name: this module does not load psycopg.
+
+    asyncpg passes on what the system says of a connection.
+    """
+    return isinstance(error, OSError) or any(
+        kind.__name__ == "OperationalError" for kind in type(error).__mro__
+    )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import selectors
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
+from typing import Any
 
 import psycopg
 from psycopg import pq
@@ -363,6 +364,21 @@ def connect_for_users(conninfo: str, pool: PoolSettings) -> Connection:
     """A connection for the user's own statements: our ways to connect, the driver's own manners."""
     threshold: int | None = pool.connect_args.get("prepare_threshold", 5)
     return psycopg.connect(with_defaults(conninfo, pool), prepare_threshold=threshold)
+
+
+def async_connector_for_users(
+    conninfo: str, arguments: Mapping[str, Any]
+) -> Callable[[], Awaitable[psycopg.AsyncConnection[Any]]]:
+    """What opens such connections for an event loop; `arguments` are the user's, for psycopg."""
+    pool = PoolSettings(connect_args=arguments)
+    threshold: int | None = arguments.get("prepare_threshold", 5)
+
+    async def connect() -> psycopg.AsyncConnection[Any]:
+        return await psycopg.AsyncConnection.connect(
+            with_defaults(conninfo, pool), prepare_threshold=threshold
+        )
+
+    return connect
 
 
 def with_defaults(conninfo: str, pool: PoolSettings) -> str:

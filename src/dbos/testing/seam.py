@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeVar
 
@@ -54,7 +54,7 @@ class WatchedIo:
         self,
         write: Write[A, R],
         arg: A,
-        commit: Callable[[], R],
+        commit: Callable[[], Awaitable[R]],
         topics: Sequence[Topic] = (),
     ) -> R:
         with self._effect("commit", write.name, *subject(arg)):

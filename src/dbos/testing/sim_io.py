@@ -7,7 +7,7 @@ applied without its answer arriving; then, by the committer's rule, the same bat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -304,10 +304,10 @@ class SimIo:
         self,
         write: Write[A, R],
         arg: A,
-        commit: Callable[[], R],
+        commit: Callable[[], Awaitable[R]],
         topics: Sequence[Topic] = (),
     ) -> R:
-        return commit()
+        return await commit()
 
     def lane(self, lane_key: str) -> AbstractContextManager[None]:
         return nullcontext()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -87,10 +87,10 @@ class AdoptedIo:
         self,
         write: Write[A, R],
         arg: A,
-        commit: Callable[[], R],
+        commit: Callable[[], Awaitable[R]],
         topics: Sequence[Topic] = (),
     ) -> R:
-        return commit()
+        return await commit()
 
     def lane(self, lane_key: str) -> AbstractContextManager[None]:
         return nullcontext()

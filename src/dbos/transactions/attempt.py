@@ -8,7 +8,6 @@ from typing import Any
 
 from sqlalchemy.engine import Connection, Engine, RootTransaction
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
 
 from dbos.engine.io import Io
 from dbos.errors import DBOSUsageError
@@ -40,7 +39,7 @@ class Attempt:
         faults: list[BaseException],
     ) -> None:
         self.connection = connection
-        self.session: Session = session
+        self.session: object = session.shown
         self.io: Io | None = None
         self._root = root
         self._guarded = session
@@ -50,7 +49,7 @@ class Attempt:
     def settle(self) -> None:
         """After the body: write out what the session still holds."""
         self._guarded.refuse_if_ended(self.connection)
-        self.session.flush()
+        self._guarded.flush()
 
     def commit(self) -> None:
         self._guarded.refuse_if_ended(self.connection)
@@ -62,9 +61,14 @@ class Attempt:
         with suppress(SQLAlchemyError):
             self._root.rollback()
 
+    def abandon(self) -> None:
+        """Drop the connection without a word to the server, which then rolls back."""
+        with suppress(SQLAlchemyError):
+            self.connection.invalidate()
+
     def judged(self, error: Exception) -> Exception:
         """What an error of the body, of our statements or of the commit amounts to."""
-        if is_passing(error):
+        if is_passing(error) or (self._is_committing and isinstance(error, OSError)):
             return Passing(error, in_doubt=self._is_committing)
         if _is_aftermath(error):
             # The statement that failed first was caught by the body; what it was counts.
@@ -92,7 +96,8 @@ def attempt(
     try:
         connection = engine.connect()
     except Exception as error:
-        if is_passing(error):
+        # asyncpg tells with an error of the system that the server cannot be reached.
+        if is_passing(error) or isinstance(error, OSError):
             raise Passing(error, in_doubt=False) from error
         raise
     try:

@@ -9,6 +9,7 @@ from dbos.engine.transactions import Transactor
 from dbos.storage.adopted import adopter
 from dbos.storage.effects import TRANSACTIONS
 from dbos.storage.protocol import Database
+from dbos.transactions.drivers import BlockingDriver
 from dbos.transactions.engines import engine_at
 from dbos.transactions.transactor import Elsewhere, SeparateTransactor, SystemTransactor
 
@@ -25,4 +26,6 @@ def transactor(settings: Settings, database: Database) -> Transactor:
         return SystemTransactor(engine, database, is_ours=True)
     engine = engine_at(address, settings.application_pool, settings.engine_options)
     adopt = adopter(address.kind, settings.schema)
-    return SeparateTransactor(Elsewhere(engine, TRANSACTIONS, adopt), engine.dispose)
+    return SeparateTransactor(
+        Elsewhere(BlockingDriver(engine), TRANSACTIONS, adopt), engine.dispose
+    )

@@ -11,18 +11,27 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from dbos import validation
-from dbos.config import DatabaseAddress, PoolSettings, parse_database_url
+from dbos.config import PoolSettings, parse_database_url
 from dbos.engine.context import current_scope
 from dbos.engine.io import Call
-from dbos.engine.transactions import IsolationLevel, TransactionCall
+from dbos.engine.transactions import IsolationLevel
 from dbos.errors import DBOSException, DBOSUsageError
 from dbos.models import DatasourceOptions
 from dbos.serialization.codec import Codec, Serializer
 from dbos.storage import effects
-from dbos.storage.adopted import AdoptedTx, adopter
+from dbos.storage.adopted import adopter
 from dbos.storage.effects import DATASOURCES
-from dbos.transactions.adopted import AdoptedConnection
-from dbos.transactions.attempt import attempt
+from dbos.transactions.calls import (
+    DEFAULT_SCHEMA,
+    OUTSIDE_OF_A_TRANSACTION,
+    checked_engine,
+    name_and_isolation,
+    open_session,
+    placed,
+    prepare_datasource,
+    recorded_as,
+)
+from dbos.transactions.drivers import BlockingDriver
 from dbos.transactions.engines import engine_at
 from dbos.transactions.plain import run_plain
 from dbos.transactions.sessions import GuardedSession, guarded
@@ -35,9 +44,10 @@ R = TypeVar("R")
 class SQLAlchemyDatasource:
     """Transactions on any PostgreSQL or SQLite database, each one step of a workflow."""
 
-    def __init__(self, place: Elsewhere, *, is_engine_ours: bool) -> None:
+    def __init__(self, place: Elsewhere, engine: Engine, *, is_engine_ours: bool) -> None:
         """Use `SQLAlchemyDatasource.create`."""
         self._place = place
+        self._engine = engine
         self._is_engine_ours = is_engine_ours
         self._transactor = SeparateTransactor(place, lambda: None)
 
@@ -68,18 +78,22 @@ class SQLAlchemyDatasource:
             DBOSInitializationError: the table is missing and is not to be made.
         """
         address = parse_database_url(database_url)
+        schema = schema or DEFAULT_SCHEMA
         is_ours = engine is None
         if engine is None:
-            engine = engine_at(address, PoolSettings(), engine_kwargs or {})
+            options = engine_kwargs or {}
+            pool = PoolSettings(connect_args=options.get("connect_args") or {})
+            engine = engine_at(address, pool, options)
+        else:
+            engine = checked_engine(engine, Engine, address)
         place = Elsewhere(
-            engine,
+            BlockingDriver(engine, functools.partial(guarded, sessionmaker)),
             DATASOURCES,
-            adopter(address.kind, schema or "dbos"),
+            adopter(address.kind, schema),
             None if serializer is None else Codec(serializer),
-            functools.partial(guarded, sessionmaker),
         )
-        prepare_datasource(engine, address, schema or "dbos", run_migrations=run_migrations)
-        return cls(place, is_engine_ours=is_ours)
+        prepare_datasource(engine, address, schema, run_migrations=run_migrations)
+        return cls(place, engine, is_engine_ours=is_ours)
 
     @staticmethod
     def migrate(
@@ -91,7 +105,7 @@ class SQLAlchemyDatasource:
             DBOSDatabaseError: the database cannot be reached.
         """
         effects.migrate_datasource(
-            parse_database_url(database_url), schema or "dbos", application_role
+            parse_database_url(database_url), schema or DEFAULT_SCHEMA, application_role
         )
 
     def run_tx_step(
@@ -113,11 +127,8 @@ class SQLAlchemyDatasource:
             DBOSUsageError: called from a transaction or a step that has one open.
         """
         __tracebackhide__ = True
-        options = ds_options or {}
         refuse_coroutine(func)
-        isolation = validation.isolation_level(options.get("isolation_level", "SERIALIZABLE"))
-        given = options.get("name")
-        name = validation.step_name(func.__qualname__ if given is None else given)
+        name, isolation = name_and_isolation(ds_options, func)
         value: R = self._run(name, isolation, Call(func, args, kwargs, False))
         return value
 
@@ -145,7 +156,7 @@ class SQLAlchemyDatasource:
 
         def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
             refuse_coroutine(function)
-            recorded = validation.step_name(function.__qualname__ if name is None else name)
+            recorded = recorded_as(name, function)
 
             @functools.wraps(function)
             def run(*args: Any, **kwargs: Any) -> Any:
@@ -159,7 +170,7 @@ class SQLAlchemyDatasource:
     def destroy(self) -> None:
         """Close the connections of an engine that `create` made. Safe twice."""
         if self._is_engine_ours:
-            self._place.engine.dispose()
+            self._engine.dispose()
 
     def sql_session(self) -> Session:
         """The session of the transaction of this datasource that this code runs in.
@@ -167,25 +178,18 @@ class SQLAlchemyDatasource:
         Raises:
             DBOSUsageError: there is none.
         """
-        step = current_scope().step
-        opened = None if step is None else step.transaction
-        session: object = None if opened is None else opened.session
-        if not isinstance(session, GuardedSession) or not _is_on(session, self._place.engine):
-            raise DBOSUsageError(
-                "sql_session() was called outside of a transaction of this datasource."
-            )
+        session = open_session(current_scope())
+        if not isinstance(session, GuardedSession) or not _is_on(session, self._engine):
+            raise DBOSUsageError(OUTSIDE_OF_A_TRANSACTION)
         return session
 
     def _run(self, name: str, isolation: IsolationLevel, call: Call) -> Any:
         __tracebackhide__ = True
-        refuse_nested(name)
-        run = current_scope().workflow
-        if run is None:
-            return run_plain(self._place, isolation, call)
-        placed = TransactionCall(
-            name, call, isolation, run, run.take_step_ids(1), current_scope().authentication
-        )
-        return driven(self._transactor.run(run.engine.blocking, placed))
+        scope = current_scope()
+        placed_call = placed(name, isolation, call, scope)
+        if placed_call is None:
+            return driven(run_plain(self._place.driver, isolation, call, scope))
+        return driven(self._transactor.run(placed_call.run.engine.blocking, placed_call))
 
 
 def _is_on(session: Session, engine: Engine) -> bool:
@@ -206,32 +210,6 @@ def driven(operation: Any) -> Any:
 def refuse_coroutine(function: Callable[..., Any]) -> None:
     if inspect.iscoroutinefunction(function):
         raise DBOSException(
-            f"Function {function.__qualname__} is a coroutine function: use "
+            f"Function {getattr(function, '__qualname__', function)} is a coroutine function: use "
             "AsyncSQLAlchemyDatasource for it."
         )
-
-
-def refuse_nested(name: str) -> None:
-    step = current_scope().step
-    if step is not None and step.transaction is not None:
-        raise DBOSUsageError(f"Transaction {name} was called from within a transaction.")
-
-
-def prepare_datasource(
-    engine: Engine, address: DatabaseAddress, schema: str, *, run_migrations: bool
-) -> None:
-    """Have the bookkeeping table, through the engine that the datasource uses."""
-    with attempt(engine, "READ COMMITTED", writes=run_migrations) as opened:
-        prepare_on(opened.connection, address, schema, run_migrations=run_migrations)
-        opened.commit()
-
-
-def prepare_on(
-    connection: Connection, address: DatabaseAddress, schema: str, *, run_migrations: bool
-) -> None:
-    tx: AdoptedTx = adopter(address.kind, schema)(AdoptedConnection(connection))
-    place = schema if address.kind == "postgres" else None
-    if run_migrations:
-        effects.prepare(tx, DATASOURCES, place)
-    else:
-        effects.verify(tx, DATASOURCES, place, address.display)

@@ -14,6 +14,8 @@ from dbos.config import DatabaseAddress, PoolSettings
 from dbos.errors import DBOSDatabaseError
 from dbos.storage.sqlite import BUSY_TIMEOUT_S
 
+IN_MEMORY = "Transactions need a SQLite file: give one in the URL, as in sqlite:///app.sqlite."
+
 
 def engine_at(address: DatabaseAddress, pool: PoolSettings, options: Mapping[str, Any]) -> Engine:
     """An engine for the user's transactions at an address; nothing is connected yet."""
@@ -31,9 +33,7 @@ def engine_at(address: DatabaseAddress, pool: PoolSettings, options: Mapping[str
 
 def _sqlite_engine(address: DatabaseAddress, pool: PoolSettings, options: dict[str, Any]) -> Engine:
     if address.path in ("", ":memory:"):
-        raise DBOSDatabaseError(
-            "Transactions need a SQLite file: give one in the URL, as in sqlite:///app.sqlite."
-        )
+        raise DBOSDatabaseError(IN_MEMORY)
     timeout_s = float(pool.connect_args.get("timeout", BUSY_TIMEOUT_S))
 
     def connect() -> sqlite3.Connection:

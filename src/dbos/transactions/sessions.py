@@ -24,6 +24,16 @@ class GuardedSession(Session):
 
     was_ended: str | None = None
     """What the body called to end the transaction, if it did."""
+    _shown: object = None
+
+    @property
+    def shown(self) -> object:
+        """What the user works in: this session, or the `AsyncSession` around it."""
+        return self if self._shown is None else self._shown
+
+    def show_as(self, shown: object) -> None:
+        """Have the user work in something that is around this session."""
+        self._shown = shown
 
     def execute(self, *args: Any, **kwargs: Any) -> Any:
         return with_named_rows(super().execute(*args, **kwargs))
@@ -51,6 +61,7 @@ class GuardedSession(Session):
     def release(self) -> None:
         """Forget every object; the connection's owner has ended the transaction."""
         super().close()
+        self._shown = None
 
     def _refuse(self, call: str) -> NoReturn:
         self.was_ended = call
@@ -62,7 +73,12 @@ def guarded(maker: sessionmaker[Any] | None, connection: Connection) -> GuardedS
     if maker is None:
         return GuardedSession(bind=connection, expire_on_commit=False)
     options = {key: value for key, value in maker.kw.items() if key not in ("bind", "binds")}
-    return _guarded_kind(cast("Hashable", maker.class_))(bind=connection, **options)
+    return guarded_kind(maker.class_)(bind=connection, **options)
+
+
+def guarded_kind(plain: type[Session]) -> type[GuardedSession]:
+    """The user's own kind of session, guarded."""
+    return _guarded_kind(cast("Hashable", plain))
 
 
 @lru_cache(maxsize=16)

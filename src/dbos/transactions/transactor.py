@@ -38,7 +38,8 @@ from dbos.storage.protocol import Database, Tx
 from dbos.storage.rows import Recorded
 from dbos.telemetry import log
 from dbos.transactions.adopted import AdoptedConnection, AdoptedIo
-from dbos.transactions.attempt import Attempt, SessionFactory, attempt, plain_session
+from dbos.transactions.attempt import Attempt, attempt
+from dbos.transactions.drivers import Driver
 from dbos.transactions.faults import Passing, is_collision, without_values
 
 FIRST_WAIT_S = 0.001
@@ -86,11 +87,13 @@ class SystemTransactor:
             with lane, attempt(self._engine, placed.isolation) as opened:
                 io = opened.io = AdoptedIo(self._database, opened.connection, rt.io)
                 value = await in_the_body(rt, placed, opened)
+                opened.settle()
+                ensure_owned(run)
                 codec = rt.engine.codec
                 output = codec.dump(value, "result", codec.native)
                 row = step_row(rt, run, operation, output=output, error=None)
 
-                def commit() -> Recorded:
+                async def commit() -> Recorded:
                     answer = io.apply(steps.record, row)
                     if answer.verdict == "kept":
                         io.ring_within()
@@ -127,12 +130,11 @@ class SystemTransactor:
 class Elsewhere:
     """A database that is not the system database, and how transactions go there."""
 
-    engine: Engine
+    driver: Driver
     table: EffectTable
     adopt: Callable[[AdoptedConnection], Tx]
     codec: Codec | None = None
     """None: that of the application."""
-    make_session: SessionFactory = plain_session
 
 
 class SeparateTransactor:
@@ -153,7 +155,7 @@ class SeparateTransactor:
         wait = Wait()
         while True:
             try:
-                outcome = self._kept(rt, placed)
+                outcome = await self._kept(rt, placed)
                 if outcome is None:
                     outcome = await self._attempt(rt, placed)
             except Passing as passing:
@@ -161,42 +163,47 @@ class SeparateTransactor:
                 continue
             return await record(rt, placed.run, operation, outcome)
 
-    def _kept(self, rt: Runtime, placed: TransactionCall) -> Outcome | None:
+    async def _kept(self, rt: Runtime, placed: TransactionCall) -> Outcome | None:
         """What an earlier execution committed, read in a transaction of its own.
 
         In that of the body the look would collide with every insert beside it (SERIALIZABLE).
         """
         place = self._place
-        with attempt(place.engine, "READ COMMITTED", writes=False) as opened:
+        async with place.driver.attempt("READ COMMITTED", writes=False) as opened:
             tx = place.adopt(AdoptedConnection(opened.connection))
-            found = effects.find(tx, place.table, placed.run.workflow_id, placed.step_id)
+            key = placed.run.workflow_id, placed.step_id
+            found = await place.driver.do(effects.find, tx, place.table, *key)
         return None if found is None else outcome_of(self._codec(rt), placed, found)
 
     async def _attempt(self, rt: Runtime, placed: TransactionCall) -> Outcome:
         place, codec = self._place, self._codec(rt)
         try:
-            with attempt(place.engine, placed.isolation, place.make_session) as opened:
+            async with place.driver.attempt(placed.isolation) as opened:
                 value = await in_the_body(rt, placed, opened)
+                await place.driver.do(opened.settle)
+                ensure_owned(placed.run)
                 output = codec.dump(value, "result", codec.native)
                 row = EffectRow(
                     placed.run.workflow_id, placed.step_id, placed.name, output, codec.native
                 )
                 tx = place.adopt(AdoptedConnection(opened.connection))
 
-                def commit() -> bool:
+                def keep_and_commit() -> bool:
                     if not effects.insert(tx, place.table, row):
                         return False
                     opened.commit()
                     return True
 
-                is_first = await rt.io.commit_carried(effects.keep, row, commit)
+                is_first = await rt.io.commit_carried(
+                    effects.keep, row, lambda: place.driver.do(keep_and_commit)
+                )
         except Passing:
             raise
         except Exception as error:
             return Failure(without_values(error))
         if not is_first:
             # Another execution committed meanwhile: ours is rolled back, and theirs counts.
-            kept = self._kept(rt, placed)
+            kept = await self._kept(rt, placed)
             assert kept is not None, "an outcome that was in the way is there"
             return kept
         return Success(value)
@@ -244,16 +251,17 @@ async def performed(
 
 
 async def in_the_body(rt: Runtime, placed: TransactionCall, opened: Attempt) -> Any:
-    """Run the user's function inside the open transaction; its value, all of it written out."""
+    """Run the user's function inside the open transaction."""
     __tracebackhide__ = True
     step = StepScope(placed.step_id, "transaction", transaction=opened)
-    run = placed.run
-    with entered(Scope(run, step, NO_OPTIONS, Session(placed.caller))):
-        value = await rt.io.call(placed.call)
-    opened.settle()
+    with entered(Scope(placed.run, step, NO_OPTIONS, Session(placed.caller))):
+        return await rt.io.call(placed.call)
+
+
+def ensure_owned(run: Execution) -> None:
+    """Before the commit: what is known to be lost is not to be committed."""
     if run.stop == "lost":
         raise run.stop_signal()
-    return value
 
 
 def outcome_of(codec: Codec, placed: TransactionCall, effect: Effect) -> Outcome:
