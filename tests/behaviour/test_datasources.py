@@ -2,87 +2,100 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import Session, sessionmaker
 
-from dbos import DBOS, SetWorkflowID, SQLAlchemyDatasource
-from dbos.error import DBOSException, DBOSInitializationError, DBOSUsageError
+from dbos import DBOS, AsyncSQLAlchemyDatasource, SetWorkflowID, SQLAlchemyDatasource
+from dbos.error import (
+    DBOSDatabaseError,
+    DBOSException,
+    DBOSInitializationError,
+    DBOSInvalidInputError,
+    DBOSUsageError,
+)
 from tests.behaviour.application import Application, PowerCut
+from tests.behaviour.stores import KINDS, AsyncStore, BlockingStore, Store, add, make_lines, numbers
 from tests.support.postgres import PostgresAddress
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'store.sqlite'}"
+@pytest.fixture
+def database_url(tmp_path: Path) -> str:
+    """The history is on SQLite in all of these tests: what differs is the datasource."""
+    return f"sqlite:///{tmp_path / 'system.sqlite'}"
+
+
+@pytest.fixture(params=KINDS, ids=lambda kind: f"{kind[0]}-{kind[1]}")
+def unopened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
+    """A datasource of each kind on a database without any table."""
+    _, scheme, kind = request.param
+    if scheme == "sqlite":
+        yield kind(f"sqlite:///{tmp_path / 'store.sqlite'}")
         return
     server: PostgresAddress = request.getfixturevalue("postgres_server")
     name = server.create_database()
-    yield server.url(name)
+    yield kind(server.url(name).replace("postgresql", scheme, 1))
     server.drop_database(name)
 
 
 @pytest.fixture
-def store(store_url: str) -> Iterator[SQLAlchemyDatasource]:
-    store = SQLAlchemyDatasource.create(store_url)
-    store.run_tx_step(None, lambda: store.sql_session().execute(text("CREATE TABLE lines (n INT)")))
-    yield store
-    store.destroy()
+def store(unopened: Store) -> Iterator[Store]:
+    async def prepare() -> None:
+        await unopened.open()
+        await make_lines(unopened)
 
-
-def numbers(store: SQLAlchemyDatasource) -> list[int]:
-    def read() -> list[int]:
-        rows: Any = store.sql_session().execute(text("SELECT n FROM lines ORDER BY n")).fetchall()
-        return [dict(row)["n"] for row in rows]
-
-    return store.run_tx_step({"name": "read"}, read)
-
-
-def add(store: SQLAlchemyDatasource, number: int) -> int:
-    store.sql_session().execute(text("INSERT INTO lines VALUES (:n)"), {"n": number})
-    return number
+    unopened.api.run(prepare)
+    yield unopened
+    unopened.api.run(unopened.close)
 
 
 def test_in_a_workflow_it_is_one_recorded_step_and_elsewhere_nothing_is_recorded(
-    app: Application, store: SQLAlchemyDatasource
+    app: Application, store: Store
 ) -> None:
     @store.transaction(name="decorated")
-    def decorated(number: int) -> int:
-        return add(store, number)
+    async def decorated(number: int) -> int:
+        return await add(store, number)
 
     @store.transaction
-    def bare(number: int) -> int:
-        return add(store, number)
+    async def bare(number: int) -> int:
+        return await add(store, number)
 
-    @DBOS.workflow()
-    def work() -> list[int]:
-        return [decorated(1), store.run_tx_step({"name": "called"}, add, store, 2)]
+    @store.api.workflow(name="work")
+    async def work() -> list[int]:
+        return [await decorated(1), await store.run({"name": "called"}, add, store, 2)]
 
-    with SetWorkflowID("run"):
-        assert work() == [1, 2]
-    assert bare(3) == 3
+    async def scenario() -> None:
+        with SetWorkflowID("run"):
+            assert await work() == [1, 2]
+        assert await bare(3) == 3
+
+    store.api.run(scenario)
 
     assert app.steps("run") == [(1, "decorated"), (2, "called")]
     assert numbers(store) == [1, 2, 3]
 
 
 def test_the_loss_of_the_record_after_the_commit_is_healed_from_the_datasource(
-    app: Application, store: SQLAlchemyDatasource
+    app: Application, store: Store
 ) -> None:
     is_first = app.once()
 
     @store.transaction(name="add")
-    def insert() -> str:
-        add(store, 1)
+    async def insert() -> str:
+        await add(store, 1)
         return "added"
 
-    @DBOS.workflow(name="work")
-    def work() -> str:
-        answer = insert()
+    @store.api.workflow(name="work")
+    async def work() -> str:
+        answer: str = await insert()
         if is_first():
             app.kill()
             app.change("DELETE FROM {operation_outputs}")
@@ -90,46 +103,268 @@ def test_the_loss_of_the_record_after_the_commit_is_healed_from_the_datasource(
         return answer
 
     with SetWorkflowID("run"), pytest.raises(PowerCut):
-        work()
+        store.api.run(work)
     app.launch()
 
+    # The async workflow is recovered on another loop than the one it was started on.
     assert DBOS.retrieve_workflow("run").get_result() == "added"
     assert numbers(store) == [1]
 
 
-def test_it_works_without_any_application(store: SQLAlchemyDatasource) -> None:
+def test_it_works_without_any_application(store: Store) -> None:
     DBOS.destroy()
 
-    assert store.run_tx_step(None, add, store, 5) == 5
+    async def add_and_raise() -> None:
+        await add(store, 6)
+        raise LookupError("no")
+
+    assert store.api.run(store.run, None, add, store, 5) == 5
     with pytest.raises(LookupError):
-        store.run_tx_step(None, _add_and_raise, store)
+        store.api.run(store.run, None, add_and_raise)
 
     assert numbers(store) == [5]
 
 
-def _add_and_raise(store: SQLAlchemyDatasource) -> None:
-    add(store, 6)
-    raise LookupError("no")
+def test_an_error_rolls_back_and_is_recorded_and_replayed_without_row_values(
+    app: Application, store: Store
+) -> None:
+    is_first = app.once()
+
+    @store.transaction(name="twice")
+    async def twice() -> None:
+        await add(store, 71993)
+        await add(store, 71993)
+
+    @store.api.workflow(name="work")
+    async def work() -> list[str]:
+        with pytest.raises(IntegrityError) as caught:
+            await twice()
+        if is_first():
+            app.cut_power()
+        return [type(caught.value).__name__, str(caught.value)]
+
+    with SetWorkflowID("run"), pytest.raises(PowerCut):
+        store.api.run(work)
+    app.launch()
+
+    kind, text = DBOS.retrieve_workflow("run").get_result()
+    assert kind == "IntegrityError"
+    assert "71993" not in text
+    assert numbers(store) == []
 
 
-def test_misuse_is_refused(store: SQLAlchemyDatasource) -> None:
+def test_a_plain_transaction_raises_its_error_without_row_values(store: Store) -> None:
+    async def twice() -> None:
+        await add(store, 71993)
+        await add(store, 71993)
+
+    with pytest.raises(IntegrityError) as caught:
+        store.api.run(store.run, None, twice)
+
+    assert "71993" not in str(caught.value)
+
+
+def test_the_body_may_not_end_its_transaction_but_may_have_parts_that_fail(store: Store) -> None:
+    is_async = store.api.is_async
+
+    async def commit() -> None:
+        await add(store, 1)
+        ended = session_of(store).commit()
+        if is_async:
+            await ended
+
+    async def with_a_part_that_fails() -> None:
+        await add(store, 1)
+        nested = session_of(store).begin_nested()
+        if is_async:
+            nested = await nested
+        with pytest.raises(IntegrityError):
+            await add(store, 1)
+        rolled_back = nested.rollback()
+        if is_async:
+            await rolled_back
+        await add(store, 2)
+
+    with pytest.raises(DBOSUsageError, match=r"commit\(\)"):
+        store.api.run(store.run, None, commit)
+    assert numbers(store) == []
+    store.api.run(store.run, None, with_a_part_that_fails)
+    assert numbers(store) == [1, 2]
+
+
+def session_of(store: Any) -> Any:
+    return store.source.sql_session()
+
+
+def test_the_step_has_the_isolation_level_that_was_asked_for(store: Any) -> None:
+    if store.url.startswith("sqlite"):
+        pytest.skip("SQLite has one level")
+
+    async def level() -> str:
+        shown: str = (await store.execute("SHOW transaction_isolation")).scalar_one()
+        return shown
+
+    async def levels() -> list[str]:
+        asked = ("REPEATABLE READ", "READ COMMITTED")
+        found = [await store.run({"isolation_level": name}, level) for name in asked]
+        return [*found, await store.run(None, level)]
+
+    assert store.api.run(levels) == ["repeatable read", "read committed", "serializable"]
+
+
+def test_misuse_is_refused(store: Any) -> None:
     async def coroutine() -> None: ...
 
+    def plain() -> None: ...
+
+    wrong: Any = plain if store.api.is_async else coroutine
+    call = store.source.run_tx_step_async if store.api.is_async else store.source.run_tx_step
+
+    async def nested() -> None:
+        await store.run(None, coroutine)
+
     with pytest.raises(DBOSUsageError, match="outside of a transaction"):
-        store.sql_session()
+        store.source.sql_session()
     with pytest.raises(DBOSException, match="coroutine"):
-        _ = store.run_tx_step(None, coroutine)
+        _ = call(None, wrong)
     with pytest.raises(DBOSException, match="coroutine"):
-        store.transaction(coroutine)
+        store.source.transaction(wrong)
+    with pytest.raises(DBOSUsageError, match="from within a transaction"):
+        store.api.run(store.run, None, nested)
 
 
-def test_a_missing_table_is_refused_where_it_may_not_be_made(store_url: str) -> None:
-    engine = create_engine(store_url.replace("postgresql://", "postgresql+psycopg://"))
+def test_a_missing_table_is_refused_where_it_may_not_be_made(unopened: Store) -> None:
+    async def refused() -> None:
+        with pytest.raises(DBOSInitializationError, match="datasource_outputs"):
+            await unopened.open(run_migrations=False)
 
-    with pytest.raises(DBOSInitializationError, match="datasource_outputs"):
-        SQLAlchemyDatasource.create(store_url, engine=engine, run_migrations=False)
-    SQLAlchemyDatasource.migrate(store_url)
-    store = SQLAlchemyDatasource.create(store_url, engine=engine, run_migrations=False)
+    async def accepted() -> int:
+        await unopened.migrate()
+        await unopened.open(run_migrations=False)
 
-    assert store.run_tx_step(None, lambda: 1) == 1
-    engine.dispose()
+        async def one() -> int:
+            return 1
+
+        number: int = await unopened.run(None, one)
+        await unopened.close()
+        return number
+
+    unopened.api.run(refused)
+    assert unopened.api.run(accepted) == 1
+
+
+def test_an_unreachable_database_is_refused_without_its_password(unopened: Any) -> None:
+    if unopened.url.startswith("sqlite"):
+        store = type(unopened)("sqlite:////nowhere/at/all.sqlite")
+    else:
+        scheme = unopened.url.partition("://")[0]
+        store = type(unopened)(f"{scheme}://someone:hush@127.0.0.1:1/nothing")
+
+    with pytest.raises(DBOSDatabaseError, match="cannot be used") as caught:
+        store.api.run(store.open)
+
+    assert "hush" not in str(caught.value)
+
+
+def test_an_engine_and_a_session_class_of_the_user_are_used_and_the_engine_is_left_open(
+    unopened: Any,
+) -> None:
+    class AsyncOwn(AsyncSession):
+        pass
+
+    class Own(Session):
+        pass
+
+    is_async = unopened.api.is_async
+    driver = "postgresql+asyncpg" if "asyncpg" in unopened.url else "postgresql+psycopg"
+    url = unopened.url.replace("postgresql+asyncpg", "postgresql").replace("postgresql", driver)
+    if is_async:
+        url = url.replace("sqlite", "sqlite+aiosqlite")
+        engine: Any = create_async_engine(url)
+        maker: Any = async_sessionmaker(class_=AsyncOwn)
+    else:
+        engine, maker = create_engine(url), sessionmaker(class_=Own)
+    used: list[object] = []
+
+    async def note() -> None:
+        session = session_of(unopened)
+        used.append(isinstance(session, AsyncOwn if is_async else Own))
+        connection = session.connection()
+        used.append((await connection if is_async else connection).engine is engine)
+
+    async def scenario() -> None:
+        await unopened.open(engine=engine, sessionmaker=maker)
+        await unopened.run(None, note)
+        await unopened.close()
+        used.append(engine.pool.checkedin())
+        if is_async:
+            await engine.dispose()
+        else:
+            engine.dispose()
+
+    unopened.api.run(scenario)
+
+    assert used == [True, True, 1]
+
+
+def test_an_engine_that_does_not_suit_is_refused(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'store.sqlite'}"
+    plain: Any = create_engine(url)
+    on_a_loop: Any = create_async_engine(url.replace("sqlite", "sqlite+aiosqlite"))
+
+    async def misfits() -> None:
+        with pytest.raises(DBOSInvalidInputError, match="AsyncEngine"):
+            await AsyncSQLAlchemyDatasource.create(url, engine=plain)
+        with pytest.raises(DBOSInvalidInputError, match="engine is for sqlite"):
+            await AsyncSQLAlchemyDatasource.create("postgresql://h/d", engine=on_a_loop)
+
+    with pytest.raises(DBOSInvalidInputError, match="AsyncEngine"):
+        SQLAlchemyDatasource.create(url, engine=on_a_loop)
+    with pytest.raises(DBOSInvalidInputError, match="engine is for sqlite"):
+        SQLAlchemyDatasource.create("postgresql://h/d", engine=plain)
+    asyncio.run(misfits())
+
+
+@pytest.mark.parametrize(
+    ("package", "url"),
+    [
+        ("aiosqlite", "sqlite:///store.sqlite"),
+        ("asyncpg", "postgresql+asyncpg://h/d"),
+        ("greenlet", "postgresql://h/d"),
+    ],
+)
+def test_a_missing_package_is_named_together_with_what_installs_it(
+    package: str, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+
+    with pytest.raises(
+        DBOSInitializationError, match=rf"{package}.*pip install 'perdure\[async\]'"
+    ):
+        asyncio.run(AsyncSQLAlchemyDatasource.create(url))
+
+
+def test_both_kinds_share_one_bookkeeping_table(app: Application, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'store.sqlite'}"
+    blocking, on_a_loop = BlockingStore(url), AsyncStore(url)
+    blocking.api.run(blocking.open)
+    blocking.api.run(make_lines, blocking)
+    on_a_loop.api.run(
+        on_a_loop.open,
+    )
+
+    @DBOS.workflow(name="work")
+    async def work() -> list[int]:
+        first: int = await on_a_loop.run({"name": "first"}, add, on_a_loop, 1)
+        second: int = await blocking.run({"name": "second"}, add, blocking, 2)
+        return [first, second]
+
+    async def scenario() -> list[int]:
+        with SetWorkflowID("run"):
+            return await work()
+
+    assert asyncio.run(scenario()) == [1, 2]
+
+    assert app.steps("run") == [(1, "first"), (2, "second")]
+    assert numbers(blocking) == [1, 2]
+    blocking.api.run(blocking.close)
