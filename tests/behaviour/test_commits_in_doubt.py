@@ -42,6 +42,10 @@ def store(request: pytest.FixtureRequest, relay: Relay) -> Iterator[Any]:
     async def prepare() -> None:
         await store.open()
         await make_lines(store)
+        await store.run(None, make_totals)
+
+    async def make_totals() -> None:
+        await store.execute("CREATE TABLE totals (n INT)")
 
     store.api.run(prepare)
     yield store
@@ -62,7 +66,6 @@ def test_a_commit_that_is_cut_off_is_looked_for_and_the_effects_are_there_once(
             relay.cut_next(cut)
         else:
             relay.release()
-        await store.execute("CREATE TABLE IF NOT EXISTS totals (n INT)")
         await store.execute("INSERT INTO totals VALUES (7)")
         return len(attempts)
 

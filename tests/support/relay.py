@@ -45,7 +45,7 @@ class Relay:
 
     def close(self) -> None:
         self._released.set()
-        self._listener.close()
+        _hang_up(self._listener)
 
     def _accept(self) -> None:
         with suppress(OSError):
@@ -62,7 +62,7 @@ class Relay:
             while True:
                 frame = letter + _rest_of_frame(frames)
                 cut = self._next
-                if cut is not None and letter == b"Q" and b"COMMIT" in frame.upper():
+                if cut is not None and frame[0:1] == b"Q" and frame[5:11].upper() == b"COMMIT":
                     self._next = None
                     self.cuts += 1
                     self._cut(cut, frame, link)
@@ -71,14 +71,14 @@ class Relay:
                 letter = frames.read(1)
                 if not letter:
                     break
-        link.server.close()
+        _hang_up(link.server)
 
     def _cut(self, cut: Cut, frame: bytes, link: _Link) -> None:
         link.is_mute = True
         if cut == "after":
             link.server.sendall(frame)
             link.answered.wait()
-        link.client.shutdown(socket.SHUT_RDWR)
+        _hang_up(link.client)
         if cut == "late":
             self._released.wait()
             link.server.sendall(frame)
@@ -104,7 +104,14 @@ class _Link:
                 else:
                     self.client.sendall(chunk)
         self.answered.set()
-        self.client.close()
+        # A mere close does nothing while the other thread reads.
+        _hang_up(self.client)
+
+
+def _hang_up(end: socket.socket) -> None:
+    with suppress(OSError):
+        end.shutdown(socket.SHUT_RDWR)
+    end.close()
 
 
 def _rest_of_frame(frames: BinaryIO) -> bytes:
