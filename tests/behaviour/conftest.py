@@ -24,6 +24,14 @@ def shared_database(postgres_server: PostgresAddress) -> Iterator[str]:
     postgres_server.drop_database(name)
 
 
+@pytest.fixture(scope="session")
+def store_database(postgres_server: PostgresAddress) -> Iterator[str]:
+    """One PostgreSQL database for datasources; a test that uses it leaves nothing in it."""
+    name = postgres_server.create_database()
+    yield postgres_server.url(name)
+    postgres_server.drop_database(name)
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of a database without any run, once on SQLite and once on PostgreSQL."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import psycopg
 from sqlalchemy import text
 
 from dbos import AsyncSQLAlchemyDatasource, SQLAlchemyDatasource
@@ -104,6 +105,13 @@ async def make_lines(store: Store) -> None:
         await store.execute("CREATE TABLE lines (n INT PRIMARY KEY)")
 
     await store.run(None, make)
+
+
+def drop_all(url: str) -> None:
+    """Leave nothing in a PostgreSQL database: far cheaper than making another."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("DROP SCHEMA IF EXISTS dbos CASCADE")
+        connection.execute("DROP TABLE IF EXISTS lines, totals")
 
 
 async def add(store: Store, number: int) -> int:

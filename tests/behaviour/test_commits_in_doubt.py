@@ -11,8 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from dbos import SetWorkflowID
 from tests.behaviour.application import Application
-from tests.behaviour.stores import KINDS, Store, add, make_lines, numbers
-from tests.support.postgres import PostgresAddress
+from tests.behaviour.stores import KINDS, Store, add, drop_all, make_lines, numbers
 from tests.support.relay import Cut, Relay
 
 OVER_A_NETWORK = tuple(kind for kind in KINDS if kind[1] != "sqlite")
@@ -26,12 +25,11 @@ def database_url(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def relay(postgres_server: PostgresAddress) -> Iterator[Relay]:
-    name = postgres_server.create_database()
-    relay = Relay(postgres_server.url(name))
+def relay(store_database: str) -> Iterator[Relay]:
+    relay = Relay(store_database)
     yield relay
     relay.close()
-    postgres_server.drop_database(name)
+    drop_all(store_database)
 
 
 @pytest.fixture(params=OVER_A_NETWORK, ids=lambda kind: f"{kind[0]}-{kind[1]}")

@@ -23,8 +23,16 @@ from dbos.error import (
     DBOSUsageError,
 )
 from tests.behaviour.application import Application, PowerCut
-from tests.behaviour.stores import KINDS, AsyncStore, BlockingStore, Store, add, make_lines, numbers
-from tests.support.postgres import PostgresAddress
+from tests.behaviour.stores import (
+    KINDS,
+    AsyncStore,
+    BlockingStore,
+    Store,
+    add,
+    drop_all,
+    make_lines,
+    numbers,
+)
 
 
 @pytest.fixture
@@ -40,10 +48,9 @@ def unopened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
     if scheme == "sqlite":
         yield kind(f"sqlite:///{tmp_path / 'store.sqlite'}")
         return
-    server: PostgresAddress = request.getfixturevalue("postgres_server")
-    name = server.create_database()
-    yield kind(server.url(name).replace("postgresql", scheme, 1))
-    server.drop_database(name)
+    url: str = request.getfixturevalue("store_database")
+    yield kind(url.replace("postgresql", scheme, 1))
+    drop_all(url)
 
 
 @pytest.fixture
@@ -305,6 +312,83 @@ def test_an_engine_and_a_session_class_of_the_user_are_used_and_the_engine_is_le
     unopened.api.run(scenario)
 
     assert used == [True, True, 1]
+
+
+def test_a_cancelled_task_rolls_its_transaction_back(tmp_path: Path) -> None:
+    store = AsyncStore(f"sqlite:///{tmp_path / 'store.sqlite'}")
+
+    async def scenario() -> None:
+        await store.open()
+        await make_lines(store)
+        reached = asyncio.Event()
+
+        async def add_and_wait() -> None:
+            await add(store, 1)
+            reached.set()
+            await asyncio.Event().wait()
+
+        task = asyncio.create_task(store.run(None, add_and_wait))
+        await reached.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(scenario())
+
+    assert numbers(store) == []
+
+
+def test_step_ids_are_taken_when_the_call_is_made(app: Application, tmp_path: Path) -> None:
+    store = AsyncStore(f"sqlite:///{tmp_path / 'store.sqlite'}")
+
+    @DBOS.workflow(name="work")
+    async def work() -> None:
+        first = store.source.run_tx_step_async({"name": "first"}, add, store, 1)
+        second = store.source.run_tx_step_async({"name": "second"}, add, store, 2)
+        await second
+        await first
+
+    async def scenario() -> None:
+        await store.open()
+        await make_lines(store)
+        with SetWorkflowID("run"):
+            await work()
+
+    asyncio.run(scenario())
+
+    assert app.steps("run") == [(1, "first"), (2, "second")]
+
+
+def test_a_run_whose_loop_closed_inside_of_its_transaction_goes_on_elsewhere_and_applies_it_once(
+    app: Application, tmp_path: Path
+) -> None:
+    store = AsyncStore(f"sqlite:///{tmp_path / 'store.sqlite'}")
+    is_first = app.once()
+
+    @DBOS.workflow(name="work")
+    async def work() -> int:
+        answer: int = await store.run({"name": "insert"}, insert)
+        return answer
+
+    async def insert() -> int:
+        await add(store, 1)
+        if is_first():
+            reached.set()
+            await asyncio.Event().wait()
+        return 1
+
+    async def scenario() -> None:
+        await store.open()
+        await make_lines(store)
+        with SetWorkflowID("run"):
+            await DBOS.start_workflow_async(work)
+        await reached.wait()
+
+    reached = asyncio.Event()
+    asyncio.run(scenario())
+
+    assert DBOS.retrieve_workflow("run").get_result() == 1
+    assert numbers(store) == [1]
 
 
 def test_an_engine_that_does_not_suit_is_refused(tmp_path: Path) -> None:

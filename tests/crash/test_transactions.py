@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
@@ -10,7 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from dbos import DBOS
+from dbos import DBOS, AsyncSQLAlchemyDatasource
 from dbos.testing import explore_crashes
 from tests.crash import transactions
 from tests.support.postgres import PostgresAddress
@@ -98,3 +99,23 @@ def test_a_transaction_on_a_database_of_its_own_happens_once(
 
     report.raise_for_violations()
     assert report.points == 12
+
+
+def test_an_async_transaction_on_a_datasource_happens_once(tmp_path: Path) -> None:
+    file = tmp_path / "effects.sqlite"
+    source = asyncio.run(AsyncSQLAlchemyDatasource.create(f"sqlite:///{file}"))
+    scenario = transactions.effects_in_a_datasource(source)
+
+    async def in_a_lasting_datasource() -> list[int]:
+        if await DBOS.get_workflow_status_async("effects") is None:
+            with closing(sqlite3.connect(file)) as connection:
+                connection.execute("CREATE TABLE IF NOT EXISTS crash_effects (amount INTEGER)")
+                connection.execute("DELETE FROM crash_effects")
+                connection.execute("DELETE FROM datasource_outputs")
+                connection.commit()
+        return await scenario()
+
+    report = explore_crashes(in_a_lasting_datasource, moments=("before", "after"), limit=8)
+
+    report.raise_for_violations()
+    assert report.points == 8
