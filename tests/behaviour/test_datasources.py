@@ -386,6 +386,7 @@ def test_a_run_whose_loop_closed_inside_of_its_transaction_goes_on_elsewhere_and
 
     reached = asyncio.Event()
     asyncio.run(scenario())
+    app.relaunch()
 
     assert DBOS.retrieve_workflow("run").get_result() == 1
     assert numbers(store) == [1]
