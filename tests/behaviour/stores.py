@@ -9,7 +9,7 @@ import psycopg
 from sqlalchemy import text
 
 from dbos import AsyncSQLAlchemyDatasource, SQLAlchemyDatasource
-from tests.behaviour.flavours import Asyncio, Blocking, Body, Flavour, blocking
+from tests.behaviour.flavours import Asyncio, Blocking, Body, Decorate, Flavour, blocking
 
 
 class Store(Protocol):
@@ -21,7 +21,8 @@ class Store(Protocol):
     async def close(self) -> None: ...
     async def migrate(self) -> None: ...
     async def run(self, options: Any, body: Body, *args: Any) -> Any: ...
-    def transaction(self, *bare: Body, **options: Any) -> Any: ...
+    def transaction(self, **options: Any) -> Decorate: ...
+    def bare_transaction(self, body: Body) -> Body: ...
     async def execute(self, statement: str, **params: Any) -> Any: ...
 
 
@@ -45,21 +46,22 @@ class BlockingStore:
     async def run(self, options: Any, body: Body, *args: Any) -> Any:
         return self.source.run_tx_step(options, blocking(body), *args)
 
-    def transaction(self, *bare: Body, **options: Any) -> Any:
+    def transaction(self, **options: Any) -> Decorate:
         decorate: Callable[..., Any] = self.source.transaction
+        return lambda body: _awaited(decorate(**options)(blocking(body)))
 
-        def decorated(body: Body) -> Body:
-            sync = decorate(**options)(blocking(body)) if options else decorate(blocking(body))
-
-            async def call(*args: Any) -> Any:
-                return sync(*args)
-
-            return call
-
-        return decorated(*bare) if bare else decorated
+    def bare_transaction(self, body: Body) -> Body:
+        return _awaited(self.source.transaction(blocking(body)))
 
     async def execute(self, statement: str, **params: Any) -> Any:
         return self.source.sql_session().execute(text(statement), params)
+
+
+def _awaited(sync: Callable[..., Any]) -> Body:
+    async def call(*args: Any) -> Any:
+        return sync(*args)
+
+    return call
 
 
 class AsyncStore:
@@ -82,9 +84,12 @@ class AsyncStore:
     async def run(self, options: Any, body: Body, *args: Any) -> Any:
         return await self.source.run_tx_step_async(options, body, *args)
 
-    def transaction(self, *bare: Body, **options: Any) -> Any:
-        decorate: Callable[..., Any] = self.source.transaction
-        return decorate(*bare) if bare else decorate(**options)
+    def transaction(self, **options: Any) -> Decorate:
+        decorate: Callable[..., Decorate] = self.source.transaction
+        return decorate(**options)
+
+    def bare_transaction(self, body: Body) -> Body:
+        return self.source.transaction(body)
 
     async def execute(self, statement: str, **params: Any) -> Any:
         return await self.source.sql_session().execute(text(statement), params)

@@ -71,7 +71,7 @@ def test_in_a_workflow_it_is_one_recorded_step_and_elsewhere_nothing_is_recorded
     async def decorated(number: int) -> int:
         return await add(store, number)
 
-    @store.transaction
+    @store.bare_transaction
     async def bare(number: int) -> int:
         return await add(store, number)
 
