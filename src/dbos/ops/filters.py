@@ -38,15 +38,13 @@ _INSTANTS: Mapping[str, str] = MappingProxyType(
     }
 )
 _SWITCHES = (
-    "was_forked_from",
-    "has_parent",
-    "is_fork",
-    "stranded",
     "queues_only",
     "sort_desc",
     "load_input",
     "load_output",
 )
+_QUESTIONS = ("was_forked_from", "has_parent", "is_fork", "stranded")
+"""Switches that None leaves open."""
 
 
 def workflow_filter(
@@ -111,6 +109,7 @@ def workflow_filter(
     checked: dict[str, Any] = {name: names(given[name], name) for name in _TEXTS}
     checked |= {field: instant(given[name], name) for name, field in _INSTANTS.items()}
     checked |= {name: _switch(given[name], name) for name in _SWITCHES}
+    checked |= {name: _question(given[name], name) for name in _QUESTIONS}
     return WorkflowFilter(
         workflow_ids=_ids(workflow_ids, workflow_id),
         application_names=scope(rt, application_name, any_id=bool(workflow_ids or workflow_id)),
@@ -121,11 +120,15 @@ def workflow_filter(
     )
 
 
-def _switch(value: Any, name: str) -> Any:
-    """True, False, or None where that is the default."""
-    if value is not None and not isinstance(value, bool):
+def _switch(value: object, name: str) -> bool:
+    if not isinstance(value, bool):
         raise DBOSInvalidInputError(f"{name} must be True or False, not {type(value).__name__}")
     return value
+
+
+def _question(value: object, name: str) -> bool | None:
+    """True or False, or None for no filter."""
+    return None if value is None else _switch(value, name)
 
 
 def _ids(workflow_ids: Given, workflow_id: Given) -> tuple[str, ...] | None:

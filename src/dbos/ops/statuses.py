@@ -78,8 +78,8 @@ def _inputs(codec: Codec, text: str, format: str | None, where: Stored) -> dict[
 
 
 def _attributes(stored: Any) -> dict[str, Any]:
-    """PostgreSQL's driver decodes JSON by itself; SQLite keeps it as text."""
-    value = msgspec.json.decode(stored) if isinstance(stored, str | bytes) else stored
+    """Both databases give JSON as text; in a column of SQLite's anything may stand."""
+    value = msgspec.json.decode(stored)
     if not isinstance(value, dict):
         raise TypeError("not a JSON object")
     return cast("dict[str, Any]", value)
