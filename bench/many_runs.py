@@ -16,9 +16,9 @@ _COLUMNS = """workflow_uuid, status, name, authenticated_user, inputs, output, e
     application_name"""
 _VALUES = """'run-' || n,
     CASE WHEN n % 50 = 7 THEN 'ERROR' WHEN n % 97 = 3 THEN 'CANCELLED' ELSE 'SUCCESS' END,
-    'workflow_' || (n * 7 % 20),
+    'workflow_' || (n / 50 % 20),
     CASE WHEN n % 4 = 0 THEN 'user_' || (n % 1000) END,
-    '{"args":[' || n || '],"kwargs":{}}',
+    '{"positionalArgs":[' || n || '],"namedArgs":{}}',
     CASE WHEN n % 50 <> 7 AND n % 97 <> 3 THEN '{"number":' || n || '}' END,
     NULL,
     'executor-' || (n % 8),

@@ -61,7 +61,7 @@ COLUMNS: Mapping[str, tuple[str, Sequence[Any]]] = {
 
 
 def drawn_runs(random: Random) -> list[Run]:
-    """Runs of which many agree in much. Drawn by hand: hypothesis takes long for so many columns."""
+    """Runs that agree in much. Drawn by hand: hypothesis takes long for so many columns."""
     return [
         {"workflow_uuid": workflow_id}
         | {name: random.choice(values) for name, (_, values) in COLUMNS.items()}

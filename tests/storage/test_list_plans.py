@@ -71,7 +71,8 @@ def _url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def plan_of(database: Database, **filters: Any) -> str:
-    wanted = WorkflowFilter(**{"application_names": SCOPE, "limit": 20} | filters)
+    chosen: dict[str, Any] = {"application_names": SCOPE, "limit": 20, **filters}
+    wanted = WorkflowFilter(**chosen)
     statement = listing._select(listing._shape(wanted))
     values = listing._values(wanted)
     if wanted.stranded is not None:

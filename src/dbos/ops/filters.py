@@ -106,18 +106,22 @@ def workflow_filter(
         raise DBOSException(
             "The filter 'attributes' is not supported on SQLite: filter the list by hand"
         )
-    checked: dict[str, Any] = {name: names(given[name], name) for name in _TEXTS}
-    checked |= {field: instant(given[name], name) for name, field in _INSTANTS.items()}
-    checked |= {name: _switch(given[name], name) for name in _SWITCHES}
-    checked |= {name: _question(given[name], name) for name in _QUESTIONS}
     return WorkflowFilter(
         workflow_ids=_ids(workflow_ids, workflow_id),
         application_names=scope(rt, application_name, any_id=bool(workflow_ids or workflow_id)),
         attributes=contained,
         limit=validation.page_limit(limit),
         offset=validation.page_limit(offset, "offset"),
-        **checked,
+        **_checked(given),
     )
+
+
+def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that follow from one argument each."""
+    checked: dict[str, Any] = {name: names(given[name], name) for name in _TEXTS}
+    checked |= {field: instant(given[name], name) for name, field in _INSTANTS.items()}
+    checked |= {name: _switch(given[name], name) for name in _SWITCHES}
+    return checked | {name: _question(given[name], name) for name in _QUESTIONS}
 
 
 def _switch(value: object, name: str) -> bool:
