@@ -193,7 +193,8 @@ def test_a_corrupt_row_is_shown_as_stored_and_hides_no_other(
         changes |= {
             "attributes = '[broken'": {"attributes"},
             "inputs = X'FF00'": {"input"},
-            "created_at = 'yesterday', priority = 'high'": set(),
+            "output = CAST(X'22FF22' AS TEXT), executor_id = CAST(X'FF' AS TEXT)": {"output"},
+            "created_at = 'yesterday', priority = 'high'": set[str](),
         }
 
     @DBOS.workflow()
