@@ -194,9 +194,9 @@ def _select(shape: WorkflowFilter) -> Statement:
 
 def _conditions(shape: WorkflowFilter) -> list[str]:
     found = [
-        f"run.{column} {{any_of({name})}}"
+        _matches(shape, name, f"run.{column}")
         for name, column in _ANY_OF.items()
-        if getattr(shape, name) is not None
+        if _is_set(shape, name)
     ]
     found += [f"run.{column} >= :{name}" for name, column in _FROM.items() if _is_set(shape, name)]
     found += [f"run.{column} <= :{name}" for name, column in _UNTIL.items() if _is_set(shape, name)]
@@ -208,9 +208,8 @@ def _conditions(shape: WorkflowFilter) -> list[str]:
     if shape.attributes is not None:
         found.append("run.attributes @> :attributes{as_json}")
     if shape.application_names is not None:
-        found.append(
-            "(run.application_name IS NULL OR run.application_name {any_of(application_names)})"
-        )
+        is_named = _matches(shape, "application_names", "run.application_name")
+        found.append(f"(run.application_name IS NULL OR {is_named})")
     found += _of_status(shape)
     found += _hidden(shape)
     if shape.queues_only:
@@ -245,7 +244,9 @@ def _of_status(shape: WorkflowFilter) -> list[str]:
 
 def _active(shape: WorkflowFilter, wanted: Sequence[str]) -> list[str]:
     """Queries of the active runs' ids, each by an index of its own."""
-    queue = "" if shape.queue_name is None else " AND one.queue_name {any_of(queue_name)}"
+    queue = ""
+    if shape.queue_name is not None:
+        queue = f" AND {_matches(shape, 'queue_name', 'one.queue_name')}"
     select = "SELECT one.workflow_uuid FROM {workflow_status} AS one WHERE "
     found: list[str] = []
     if in_flight := [status for status in IN_FLIGHT if status in wanted]:
@@ -276,13 +277,23 @@ def _prefixes(count: int) -> list[str]:
     return [f"{{id_begins(prefix_{index})}}" for index in range(count)]
 
 
+def _matches(shape: WorkflowFilter, name: str, column: str) -> str:
+    """One text is compared as such, which is a third faster for each row that is walked over."""
+    if len(getattr(shape, name)) == 1:
+        return f"{column} = :{name}_alone"
+    return f"{column} {{any_of({name})}}"
+
+
 def _is_set(shape: WorkflowFilter, name: str) -> bool:
     return getattr(shape, name) is not None
 
 
 def _shape(wanted: WorkflowFilter) -> WorkflowFilter:
-    """The filter without its values: those that are set hold an empty one. Statuses stay."""
-    blanks: dict[str, Any] = {name: () for name in (*_ANY_OF, "application_names")}
+    """The filter without its values but the statuses: one text stays one, several are two."""
+    blanks: dict[str, Any] = {
+        name: ("",) * min(2, len(getattr(wanted, name) or ()))
+        for name in (*_ANY_OF, "application_names")
+    }
     blanks |= dict.fromkeys((*_FROM, *_UNTIL), 0) | {"attributes": ""}
     blank = {name: value for name, value in blanks.items() if _is_set(wanted, name)}
     if wanted.status is not None:
@@ -295,6 +306,9 @@ def _shape(wanted: WorkflowFilter) -> WorkflowFilter:
 def _values(wanted: WorkflowFilter) -> dict[str, Any]:
     names = (*_ANY_OF, "application_names", *_FROM, *_UNTIL, "attributes")
     values = {name: getattr(wanted, name) for name in names if _is_set(wanted, name)}
+    for name in (*_ANY_OF, "application_names"):
+        if len(texts := getattr(wanted, name) or ()) == 1:
+            values[f"{name}_alone"] = texts[0]
     for index, prefix in enumerate(wanted.workflow_id_prefix or ()):
         values |= {f"prefix_{index}": prefix, f"prefix_{index}_end": _end_of(prefix)}
     return values | {"limit": wanted.limit or NO_LIMIT, "offset": wanted.offset or 0}
