@@ -307,7 +307,8 @@ def _values(wanted: WorkflowFilter) -> dict[str, Any]:
     names = (*_ANY_OF, "application_names", *_FROM, *_UNTIL, "attributes")
     values = {name: getattr(wanted, name) for name in names if _is_set(wanted, name)}
     for name in (*_ANY_OF, "application_names"):
-        if len(texts := getattr(wanted, name) or ()) == 1:
+        texts: tuple[str, ...] | None = getattr(wanted, name)
+        if texts is not None and len(texts) == 1:
             values[f"{name}_alone"] = texts[0]
     for index, prefix in enumerate(wanted.workflow_id_prefix or ()):
         values |= {f"prefix_{index}": prefix, f"prefix_{index}_end": _end_of(prefix)}
