@@ -23,13 +23,38 @@ def test_steps_are_listed_by_id(populated: Application) -> None:
     assert DBOS.list_workflow_steps("unknown") == []
 
 
-def test_a_corrupt_step_is_shown_as_stored(populated: Application) -> None:
-    populated.change("UPDATE {operation_outputs} SET output = ? WHERE workflow_uuid = 'a_1'", "{")
+def test_a_corrupt_step_is_shown_as_stored_and_hides_no_other(app: Application) -> None:
+    changes = {
+        "output = '['": ({"output"}, "["),
+        "output = NULL, error = '['": ({"error"}, None),
+        "serialization = 'unheard'": ({"output"}, '"A"'),
+        "serialization = NULL": ({"output"}, '"A"'),
+        "started_at_epoch_ms = NULL, completed_at_epoch_ms = NULL": (set[str](), "A"),
+        "function_name = ''": (set[str](), "A"),
+        "child_workflow_id = 'nobody'": (set[str](), "A"),
+        "output = NULL": (set[str](), None),
+    }
 
-    [step] = DBOS.list_workflow_steps("a_1")
+    @DBOS.step()
+    def shout(word: str) -> str:
+        return word.upper()
 
-    assert step["output"] == "{"
-    assert set(step.get("payload_errors", {})) == {"output"}
+    @DBOS.workflow()
+    def call() -> None:
+        for _ in changes:
+            shout("a")
+
+    with SetWorkflowID("call"):
+        call()
+    for step_id, change in enumerate(changes, 1):
+        app.change(f"UPDATE {{operation_outputs}} SET {change} WHERE function_id = ?", step_id)
+
+    listed = DBOS.list_workflow_steps("call")
+    shown = [(set(step.get("payload_errors", {})), step["output"]) for step in listed]
+    assert dict(zip(changes, shown, strict=True)) == changes
+    assert "unheard" in listed[2].get("payload_errors", {})["output"]
+    bare = DBOS.list_workflow_steps("call", load_output=False)
+    assert not any("payload_errors" in step for step in bare)
 
 
 def test_executors_are_listed_live_and_expired(app: Application) -> None:
@@ -81,19 +106,17 @@ def test_a_version_of_another_application_is_not_taken_over(app: Application) ->
         DBOS.set_latest_application_version("")
 
 
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        ("name = 'unheard of'", "not_registered"),
-        ("class_name = 'Unheard'", "not_registered"),
-        ("application_version = 'v9', code_hash = NULL", "version"),
-        ("serialization = 'strange'", "format"),
-        ("queue_name = 'nobody listens'", "no_listener"),
-    ],
-)
-def test_a_run_that_nobody_may_run_is_stranded_and_says_why(
-    app: Application, change: str, reason: str
-) -> None:
+def test_a_run_that_nobody_may_run_is_stranded_and_says_why(app: Application) -> None:
+    reasons = {
+        "name = 'unheard of'": "not_registered",
+        "name = NULL": "not_registered",
+        "class_name = 'Unheard'": "not_registered",
+        "class_name = ''": "not_registered",
+        "application_version = 'v9', code_hash = NULL": "version",
+        "serialization = 'strange'": "format",
+        "queue_name = 'nobody listens'": "no_listener",
+        "application_name = 'elsewhere'": "no_process",
+    }
     queue = Queue("never", worker_concurrency=0)
 
     @DBOS.workflow()
@@ -101,14 +124,18 @@ def test_a_run_that_nobody_may_run_is_stranded_and_says_why(
         return None
 
     app.relaunch()
-    for workflow_id in ("lost", "fine"):
+    for workflow_id in ("fine", *reasons):
         with SetWorkflowID(workflow_id):
             queue.enqueue(wait)
-    app.change(f"UPDATE {{workflow_status}} SET {change} WHERE workflow_uuid = 'lost'")
+    for change in reasons:
+        app.change(f"UPDATE {{workflow_status}} SET {change} WHERE workflow_uuid = ?", change)
 
-    listed = {status.workflow_id: status for status in DBOS.list_workflows()}
-
-    assert (listed["lost"].stranded, listed["lost"].stranded_reason) == (True, reason)
-    assert (listed["fine"].stranded, listed["fine"].stranded_reason) == (False, None)
-    assert [s.workflow_id for s in DBOS.list_workflows(stranded=True)] == ["lost"]
-    assert [s.workflow_id for s in DBOS.list_workflows(stranded=False)] == ["fine"]
+    every = ["shop", "elsewhere"]
+    listed = {status.workflow_id: status for status in DBOS.list_workflows(application_name=every)}
+    fine = listed.pop("fine")
+    assert {one: status.stranded_reason for one, status in listed.items()} == reasons
+    assert all(status.stranded for status in listed.values())
+    assert (fine.stranded, fine.stranded_reason) == (False, None)
+    lost = DBOS.list_workflows(stranded=True, application_name=every)
+    assert {status.workflow_id for status in lost} == set(reasons)
+    assert [one.workflow_id for one in DBOS.list_workflows(stranded=False)] == ["fine"]

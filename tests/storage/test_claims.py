@@ -440,4 +440,4 @@ def _listed(
 ) -> list[listing.RunRow]:
     wanted = WorkflowFilter(workflow_ids=workflow_ids or None, queue_name=queue_name)
     with database.read() as tx:
-        return listing.page(tx, wanted, ()).rows
+        return listing.page(tx, wanted, lambda kinds, _: list(kinds)).rows

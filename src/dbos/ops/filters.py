@@ -38,15 +38,13 @@ _INSTANTS: Mapping[str, str] = MappingProxyType(
     }
 )
 _SWITCHES = (
-    "was_forked_from",
-    "has_parent",
-    "is_fork",
-    "stranded",
     "queues_only",
     "sort_desc",
     "load_input",
     "load_output",
 )
+_QUESTIONS = ("was_forked_from", "has_parent", "is_fork", "stranded")
+"""Switches that None leaves open."""
 
 
 def workflow_filter(
@@ -108,24 +106,33 @@ def workflow_filter(
         raise DBOSException(
             "The filter 'attributes' is not supported on SQLite: filter the list by hand"
         )
-    checked: dict[str, Any] = {name: names(given[name], name) for name in _TEXTS}
-    checked |= {field: instant(given[name], name) for name, field in _INSTANTS.items()}
-    checked |= {name: _switch(given[name], name) for name in _SWITCHES}
     return WorkflowFilter(
         workflow_ids=_ids(workflow_ids, workflow_id),
         application_names=scope(rt, application_name, any_id=bool(workflow_ids or workflow_id)),
         attributes=contained,
         limit=validation.page_limit(limit),
         offset=validation.page_limit(offset, "offset"),
-        **checked,
+        **_checked(given),
     )
 
 
-def _switch(value: Any, name: str) -> Any:
-    """True, False, or None where that is the default."""
-    if value is not None and not isinstance(value, bool):
+def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that follow from one argument each."""
+    checked: dict[str, Any] = {name: names(given[name], name) for name in _TEXTS}
+    checked |= {field: instant(given[name], name) for name, field in _INSTANTS.items()}
+    checked |= {name: _switch(given[name], name) for name in _SWITCHES}
+    return checked | {name: _question(given[name], name) for name in _QUESTIONS}
+
+
+def _switch(value: object, name: str) -> bool:
+    if not isinstance(value, bool):
         raise DBOSInvalidInputError(f"{name} must be True or False, not {type(value).__name__}")
     return value
+
+
+def _question(value: object, name: str) -> bool | None:
+    """True or False, or None for no filter."""
+    return None if value is None else _switch(value, name)
 
 
 def _ids(workflow_ids: Given, workflow_id: Given) -> tuple[str, ...] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from dbos import validation
@@ -17,7 +17,7 @@ from dbos.ops.filters import workflow_filter
 from dbos.ops.statuses import status_from, step_info
 from dbos.ops.verb import Verb, verb
 from dbos.storage import executors, listing
-from dbos.storage.listing import Kin
+from dbos.storage.listing import Fleet, Kin
 
 LIST_WORKFLOWS = "DBOS.listWorkflows"
 LIST_QUEUED = "DBOS.listQueuedWorkflows"
@@ -135,12 +135,12 @@ async def health(rt: Runtime, site: Site) -> Health:
 async def current_list(rt: Runtime, wanted: WorkflowFilter) -> list[WorkflowStatus]:
     """The workflows that pass a filter now."""
     codec = rt.engine.codec
-    stranded: list[Kin] = []
-    if wanted.stranded is not None:
-        kinds, stored = await _observed(rt, listing.kinships)
+
+    def are_stranded(kinds: Sequence[Kin], stored: Fleet) -> list[Kin]:
         fleet = as_of_now(stored, rt.engine)
-        stranded = [kin for kin in kinds if reason(kin, fleet, codec.unnamed)]
-    page = await _observed(rt, listing.page, wanted, stranded)
+        return [kin for kin in kinds if reason(kin, fleet, codec.unnamed)]
+
+    page = await _observed(rt, listing.page, wanted, are_stranded)
     fleet = as_of_now(page.fleet, rt.engine)
     return [
         status_from(row, codec, stranded_reason(row, fleet, codec.unnamed)) for row in page.rows

@@ -11,6 +11,7 @@ from dbos.models import StepInfo, WorkflowStatus
 from dbos.serialization.codec import Codec, Stored
 from dbos.storage.listing import RunRow, StepListing
 from dbos.telemetry import log
+from dbos.validation import shown
 
 # Fields that are carried over as they are.
 _PLAIN = tuple(
@@ -40,7 +41,8 @@ def status_from(row: RunRow, codec: Codec, stranded_reason: str | None) -> Workf
         try:
             return decode()
         except Exception as error:
-            faults[field] = f"cannot be decoded: {type(error).__name__}"
+            is_payload = field in ("input", "output", "error")
+            faults[field] = _fault(error, codec, row.serialization) if is_payload else _fault(error)
             return text
 
     def payload(field: str, column: str) -> Any:
@@ -72,14 +74,21 @@ def status_from(row: RunRow, codec: Codec, stranded_reason: str | None) -> Workf
     return WorkflowStatus(**fields)
 
 
+def _fault(error: Exception, codec: Codec | None = None, format: str | None = None) -> str:
+    """Why a value is shown as stored; nothing of the value itself."""
+    if codec is not None and not codec.can_read(format):
+        return f"the format {shown(format or codec.unnamed)} is not available here"
+    return f"cannot be decoded: {type(error).__name__}"
+
+
 def _inputs(codec: Codec, text: str, format: str | None, where: Stored) -> dict[str, Any]:
     args, kwargs = codec.load_arguments(text, format, where)
     return {"args": args, "kwargs": kwargs}
 
 
 def _attributes(stored: Any) -> dict[str, Any]:
-    """PostgreSQL's driver decodes JSON by itself; SQLite keeps it as text."""
-    value = msgspec.json.decode(stored) if isinstance(stored, str | bytes) else stored
+    """Both databases give JSON as text; in a column of SQLite's anything may stand."""
+    value = msgspec.json.decode(stored)
     if not isinstance(value, dict):
         raise TypeError("not a JSON object")
     return cast("dict[str, Any]", value)
@@ -95,7 +104,7 @@ def step_info(workflow_id: str, row: StepListing, codec: Codec, load_output: boo
         try:
             return decode(text, row.serialization, Stored(workflow_id, row.function_id, field))
         except Exception as error:
-            faults[field] = f"cannot be decoded: {type(error).__name__}"
+            faults[field] = _fault(error, codec, row.serialization)
             return text
 
     info = StepInfo(

@@ -51,6 +51,10 @@ class Statement:
     - `{json_list}`, `{json_row}`: the functions that make a JSON array of rows, and of values;
     - `{quietly}`: a join that keeps the notification trigger quiet for this transaction;
     - `{time_limit(name)}`: sets how many milliseconds a statement of this transaction may take;
+    - `{planned_for_values}`: has this transaction's statements planned for their own values;
+    - `{id_begins(name)}`: whether `run.workflow_uuid` begins with the text parameter `name`; the
+      parameter `name_end` is the first text after all that do;
+    - `{by_code_point}`: behind a text, orders it the same way in every locale;
     - `{any_of(name)}`: an `IN` list over the parameter `name`, as in `status {any_of(statuses)}`;
     - `{rows}`: the batch passed as parameter `rows` (a list of dataclasses or mappings), a table
       expression aliased `r` whose columns and types are those of `columns`.

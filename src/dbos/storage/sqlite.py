@@ -72,6 +72,29 @@ class SqliteTx:
         return self._connection.execute(compiled.sql, compiled.bind(params))
 
 
+class SqliteReadTx(SqliteTx):
+    """A transaction that only reads: one damaged text must not hide all other rows from it."""
+
+    __slots__ = ()
+
+    def all(self, statement: Statement, /, **params: object) -> list[Row]:
+        try:
+            return super().all(statement, **params)
+        except sqlite3.OperationalError as error:
+            if "decode to UTF-8" not in str(error):
+                raise
+        self._connection.text_factory = _with_bytes_spelled_out
+        try:
+            return super().all(statement, **params)
+        finally:
+            self._connection.text_factory = str
+
+
+def _with_bytes_spelled_out(text: bytes) -> str:
+    """Text that says what is wrong with it; as JSON it stays unreadable."""
+    return text.decode(errors="backslashreplace")
+
+
 class SqliteConnector:
     """Opens connections to one file; never makes the file."""
 
@@ -364,7 +387,7 @@ class _Read:
     _single: bool
     _connection: sqlite3.Connection | None = None
 
-    def __enter__(self) -> SqliteTx:
+    def __enter__(self) -> SqliteReadTx:
         connection = self._connection = self._pool.acquire()
         try:
             if not self._single:
@@ -372,7 +395,7 @@ class _Read:
         except BaseException:
             self._pool.release(connection, is_usable=False)
             raise
-        return SqliteTx(connection, self._compile)
+        return SqliteReadTx(connection, self._compile)
 
     def __exit__(
         self,

@@ -55,6 +55,8 @@ class Dialect(Protocol):
 
     def time_limit(self, name: str) -> str: ...
 
+    def id_begins(self, name: str) -> str: ...
+
     def lock(self, name: str, table: str | None) -> str: ...
 
     def arrival(self, name: str, table: str) -> str: ...
@@ -146,6 +148,9 @@ def _fragment(name: str, argument: str | None, statement: Statement, dialect: Di
     if name == "time_limit":
         assert argument is not None, "a time limit needs the name of a parameter"
         return dialect.time_limit(argument)
+    if name == "id_begins":
+        assert argument is not None, "a prefix needs the name of a text parameter"
+        return dialect.id_begins(argument)
     if name in ("skip_locked", "lock_share", "lock"):
         return dialect.lock(name, argument)
     if name in ("message_order", "enqueue_order", "enqueue_number"):
@@ -167,6 +172,8 @@ class SqliteDialect:
         "json_list": "json_group_array",
         "json_row": "json_array",
         "quietly": "",
+        "by_code_point": "COLLATE BINARY",
+        "planned_for_values": "NULL",
     }
 
     def table(self, name: str) -> str:
@@ -180,6 +187,11 @@ class SqliteDialect:
 
     def time_limit(self, name: str) -> str:
         return f":{name}"
+
+    def id_begins(self, name: str) -> str:
+        """A range that the primary key serves, which `name_end` closes, and then the exact text."""
+        range_ = f"run.workflow_uuid >= :{name} AND run.workflow_uuid < :{name}_end"
+        return f"({range_} AND substr(run.workflow_uuid, 1, length(:{name})) = :{name})"
 
     def lock(self, name: str, table: str | None) -> str:
         return ""
@@ -220,6 +232,8 @@ class PostgresDialect:
         "json_list": "json_agg",
         "json_row": "json_build_array",
         "quietly": "CROSS JOIN (SELECT set_config('perdure.quiet', 'on', true)) AS quiet",
+        "by_code_point": 'COLLATE "C"',
+        "planned_for_values": "set_config('plan_cache_mode', 'force_custom_plan', true)",
     }
 
     def __init__(self, schema: str) -> None:
@@ -236,6 +250,10 @@ class PostgresDialect:
 
     def time_limit(self, name: str) -> str:
         return f"set_config('statement_timeout', %({name})s, true)"
+
+    def id_begins(self, name: str) -> str:
+        """Byte by byte in any locale; by the primary key where that is in the order of bytes."""
+        return f"run.workflow_uuid ^@ %({name})s"
 
     def lock(self, name: str, table: str | None) -> str:
         of = "" if table is None else f" OF {table}"
