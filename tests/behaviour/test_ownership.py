@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, cast
 
+import psycopg
 import pytest
 
 from dbos import DBOS, SetWorkflowID
@@ -19,13 +20,15 @@ from dbos.runtime.drive import drive
 from dbos.runtime.wakeups import WakeupHub
 from dbos.services.leases import REGAINED, LeaseKeeper
 from dbos.storage.open import open_database
-from dbos.storage.protocol import Tx, Write
+from dbos.storage.protocol import Statement, Tx, Write
 from dbos.storage.rows import RecordedStep
 from tests.behaviour.application import Application, PowerCut
 from tests.behaviour.flavours import Flavour, registered
 from tests.support.postgres import wait_until
 
 WITHIN_S = 30.0
+OBSTACLE = 2026
+WAIT = Statement(f"SELECT pg_advisory_xact_lock_shared({OBSTACLE})")
 ELSE = RecordedStep("parent", 2, "something else", None, None, None, None, 2, 0, 0)
 SHORT_LEASE = {"failover": {"lease_seconds": 1.0}}
 
@@ -42,14 +45,20 @@ def lease() -> LeaseKeeper:
 
 @contextmanager
 def lanes_held_up() -> Generator[None]:
-    """Have all writes but those of the lease wait behind one that is stuck."""
+    """Have all writes but those of the lease wait behind one that is stuck.
+
+    On PostgreSQL the connections of both lanes are amid a statement.
+    """
     released, stuck = threading.Event(), threading.Semaphore(0)
     io = launched().engine.blocking_io
     is_sqlite = launched().settings.system_database.kind == "sqlite"
 
     def be_stuck(tx: Tx, args: Sequence[int]) -> list[None]:
         stuck.release()
-        released.wait(WITHIN_S)
+        if is_sqlite:
+            released.wait(WITHIN_S)
+        else:
+            tx.one(WAIT)
         return [None] * len(args)
 
     # On SQLite it must not hold the lock of the file, which everybody needs.
@@ -58,6 +67,11 @@ def lanes_held_up() -> Generator[None]:
     def hold_up(key: str) -> None:
         drive(cast("Any", io.commit(write, 0, key)))
 
+    obstacle = ExitStack()
+    if not is_sqlite:
+        conninfo = launched().settings.system_database.conninfo
+        outsider = obstacle.enter_context(psycopg.connect(conninfo, autocommit=True))
+        outsider.execute(f"SELECT pg_advisory_lock({OBSTACLE})".encode())
     # These two keys are of different lanes.
     threads = [threading.Thread(target=hold_up, args=(key,)) for key in ("a", "d")]
     for thread in threads:
@@ -69,6 +83,7 @@ def lanes_held_up() -> Generator[None]:
         yield
     finally:
         released.set()
+        obstacle.close()
         for thread in threads:
             if thread.is_alive():
                 thread.join(WITHIN_S)
