@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from tests.process.hardship import HARDSHIPS, Hardship, can_mount
+from tests.process.hardship import HARDSHIPS, Hardship
 from tests.process.trials import (
     Verdict,
     endure,
@@ -51,11 +51,10 @@ def main(arguments: list[str]) -> int:
 
 
 def _trials(seed: int, directory: Path) -> list[tuple[str, Trial]]:
-    may_mount = can_mount(directory)
     trials: list[tuple[str, Trial]] = [
         (f"{hardship.kind} {hardship.name}", _enduring(hardship, seed))
         for hardship in HARDSHIPS
-        if may_mount or not hardship.needs_own_disk
+        if hardship.may_be(directory)
     ]
     trials.append(("postgres frozen amid a write", freeze_amid_transaction))
     for kind in ("sqlite", "postgres"):
