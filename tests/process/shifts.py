@@ -79,9 +79,10 @@ def replace_all(kind: Kind, directory: Path, *, errands: int = 12) -> Verdict:
         crew.hire(3)
         leavers = list(crew.lives)
         for turn, leaver in enumerate(leavers):
+            sent = len(crew.errands)
             for number, life in enumerate(crew.lives):
                 crew.send(_load(f"{turn}-{number}-", errands), to=[life])
-            crew.wait_acknowledged(crew.errands)
+            crew.wait_acknowledged(crew.errands[sent:])
             under_way = _under_way(crew, leaver)
             gone_at = time.monotonic_ns()
             crew.lives.remove(leaver)
@@ -91,8 +92,8 @@ def replace_all(kind: Kind, directory: Path, *, errands: int = 12) -> Verdict:
             waits += _handed_over(crew, leaver, gone_at, under_way, verdict)
         crew.judge(verdict, crew.lives[0])
     verdict.seconds = max(waits, default=0.0)
-    if not waits:
-        verdict.complaints.append("Nothing was handed over.")
+    if len(waits) < len(leavers):
+        verdict.complaints.append("Too little was handed over to show anything.")
     if verdict.seconds > PROMPT_S:
         verdict.complaints.append(f"A run waited {verdict.seconds:.1f} s for its next process.")
     verdict.note = f"p50 {median(waits or [0.0]):.2f} s of {len(waits)} runs handed over"
@@ -124,6 +125,8 @@ def _handed_over(
 ) -> list[float]:
     """How long these runs waited until another process worked on them."""
     until = time.monotonic() + 2 * PROMPT_S
+    if not runs:
+        return []
     while True:
         waits = waits_after(crew.entries(), leaver.pid, gone_at, runs)
         if len(waits) == len(runs):
