@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Final
 from tests.process.errands import LARGEST_NUMBER, WALK_S, Errand
 from tests.process.hardship import Kind, place
 from tests.process.ledger import Entry, StepKey
-from tests.process.lives import Life
+from tests.process.lives import PATIENCE_S, Life
 from tests.process.trials import Crew, Verdict, waits_after
 
 BUSY: Final = 6
@@ -83,8 +83,9 @@ def replace_all(kind: Kind, directory: Path, *, errands: int = 12) -> Verdict:
             for number, life in enumerate(crew.lives):
                 crew.send(_load(f"{turn}-{number}-", errands), to=[life])
             crew.wait_acknowledged(crew.errands[sent:])
-            under_way = _under_way(crew, leaver)
+            under_way = _under_way(crew, leaver, f"chain{turn}-0-")
             gone_at = time.monotonic_ns()
+            assert crew.lives[0] is leaver
             crew.lives.remove(leaver)
             if leaver.end() != 0:
                 verdict.complaints.append("A process did not end in good order.")
@@ -111,13 +112,16 @@ def _load(prefix: str, errands: int) -> list[Errand]:
     return found
 
 
-def _under_way(crew: Crew, leaver: Life) -> set[str]:
-    """The runs that have begun in a process, and have something recorded that will be replayed."""
-    active = set(crew.observer.active())
-    begun: defaultdict[str, set[int]] = defaultdict(set)
-    for entry in crew.entries():
-        begun[entry.step[0]].add(entry.pid)
-    return {run for run in active if begun[run] == {leaver.pid} and run.startswith("chain")}
+def _under_way(crew: Crew, leaver: Life, prefix: str) -> set[str]:
+    """The sleeping runs of a process, once each has had its first step."""
+    told = {run.workflow_id for run in crew.errands if run.workflow_id.startswith(prefix)}
+    until = time.monotonic() + PATIENCE_S
+    while time.monotonic() < until:
+        begun = {entry.step[0] for entry in crew.entries() if entry.pid == leaver.pid}
+        if told <= begun:
+            break
+        time.sleep(0.05)
+    return told & set(crew.observer.active())
 
 
 def _handed_over(

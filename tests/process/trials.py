@@ -117,7 +117,8 @@ class Crew:
         for errand in self.errands:
             asked.ask_result(errand.workflow_id)
         deadline = time.monotonic() + PATIENCE_S
-        while len(asked.heard.results) < len(self.errands) and asked.listen(deadline):
+        wanted = {errand.workflow_id for errand in self.errands}
+        while wanted - asked.heard.results.keys() and asked.listen(deadline):
             pass
         self.hear_all()
         self.look()
@@ -236,11 +237,15 @@ def freeze_amid_transaction(directory: Path, *, lease_s: float = 3.0) -> Verdict
         crew.judge(verdict, survivor)
         runs = {errand.workflow_id for errand in sleeping}
         waits = waits_after(crew.entries(), victim.pid, gone_at, runs)
+        all_waits = waits_after(crew.entries(), victim.pid, gone_at)
         victim.thaw()
     if len(waits) < len(sleeping):
         verdict.complaints.append("Runs that were not locked were not taken over.")
     verdict.seconds = max(waits, default=0.0)
-    verdict.note = f"p50 {median(waits or [0.0]):.1f} s of {len(waits)} runs that were not locked"
+    verdict.note = (
+        f"p50 {median(waits or [0.0]):.1f} s of {len(waits)} runs that were not locked, "
+        f"p100 {max(all_waits, default=0.0):.1f} s of all {len(all_waits)}"
+    )
     return verdict
 
 
