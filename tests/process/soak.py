@@ -7,7 +7,7 @@ errands like the others and takes over theirs, while its process is paused, now 
 than its lease, and its wall clock jumps by an hour. Then all three go through a hardship of the
 database: a restart, lost sessions, a locked file. Each round prints threads and resident memory of
 the steady worker. At the end neither may be above 1.2 times what it was after the settling time:
-five minutes, or a third of a shorter run.
+five minutes, or a third of a shorter run. Both are measured at rest, when idle threads have ended.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from tests.process.trials import Crew, Verdict
 
 SETTLING_MINUTES = 5.0
 GROWTH = 1.2
+REST_S = 35.0
 STEADY_ERRANDS = 40
 HARDSHIP_ERRANDS = 30
 HARDSHIP_S = 3.0
@@ -48,7 +49,6 @@ COLUMNS = ("minute", "round", "kills", "paused", "hardship", "runs", "threads", 
 class Figures:
     """What the steady worker needs of the machine."""
 
-    at_minute: float
     threads: int
     resident_mb: float
 
@@ -62,8 +62,17 @@ class Soak:
     seed: int
     hardships: list[Hardship]
     began: float = field(default_factory=time.monotonic)
-    figures: list[Figures] = field(default_factory=list[Figures])
     found: list[str] = field(default_factory=list[str])
+
+    @property
+    def minutes(self) -> float:
+        """How long it has lasted."""
+        return (time.monotonic() - self.began) / 60
+
+    def at_rest(self) -> Figures:
+        """The figures of the steady worker after a while without work."""
+        time.sleep(REST_S)
+        return measure(self.steady.pid)
 
     def round(self, number: int) -> None:
         """A storm, then a hardship; what was found is in `found`."""
@@ -85,7 +94,6 @@ class Soak:
                 time.sleep(min(hardship.lasts_s, HARDSHIP_S))
             verdict = crew.judge(Verdict(hardship.name, hardship.kind, 0), self.steady)
         self.found += complaints(outcome) + _words(verdict) + self._run_again(number, crew)
-        self.figures.append(measure(self.steady.pid, (time.monotonic() - self.began) / 60))
         self._print_row(number, outcome, len(pauses), hardship)
 
     def _storm(self, number: int) -> Outcome:
@@ -104,8 +112,8 @@ class Soak:
         return [f"doubled: {entry.text().strip()}" for entry in rerun.values()]
 
     def _print_row(self, number: int, outcome: Outcome, pauses: int, hardship: Hardship) -> None:
-        now = self.figures[-1]
-        cells = (f"{now.at_minute:.1f}", number, outcome.kills, pauses, hardship.name)
+        now = measure(self.steady.pid)
+        cells = (f"{self.minutes:.1f}", number, outcome.kills, pauses, hardship.name)
         figures = (outcome.runs, now.threads, f"{now.resident_mb:.0f}")
         said = f"{len(self.found)} problems" if self.found else "clean"
         print(ROW.format(*cells, *figures, said), flush=True)
@@ -121,15 +129,25 @@ def main(arguments: list[str]) -> int:
         crew = Crew(where, stack, LEASE_S)
         crew.hire(1)
         soak = Soak(where, crew.lives[0], options.seed, _hardships(where))
-        number = 0
-        while not soak.found and time.monotonic() - soak.began < options.minutes * 60:
-            number += 1
-            soak.round(number)
-    found = soak.found + growth(soak.figures, min(SETTLING_MINUTES, options.minutes / 3))
+        found = _endure(soak, options.minutes)
     for line in found:
         print(line)
     print("failed" if found else "\nLost, doubled, wrong, hung: 0. No growth.")
     return 1 if found else 0
+
+
+def _endure(soak: Soak, minutes: float) -> list[str]:
+    """Rounds until the time is up or something was found; what was found."""
+    settled: Figures | None = None
+    number = 0
+    while not soak.found and (soak.minutes < minutes or settled is None):
+        number += 1
+        soak.round(number)
+        if settled is None and soak.minutes >= min(SETTLING_MINUTES, minutes / 3):
+            settled = soak.at_rest()
+    if soak.found or settled is None:
+        return soak.found
+    return growth(settled, soak.at_rest())
 
 
 def _hardships(where: Place) -> list[Hardship]:
@@ -171,19 +189,17 @@ def _words(verdict: Verdict) -> list[str]:
     return lines + verdict.complaints
 
 
-def measure(pid: int, at_minute: float) -> Figures:
+def measure(pid: int) -> Figures:
     """Threads and memory of a process, as the kernel counts them."""
     fields: dict[str, str] = {}
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         name, _, value = line.partition(":")
         fields[name] = value.strip()
-    return Figures(at_minute, int(fields["Threads"]), int(fields["VmRSS"].split()[0]) / 1024)
+    return Figures(int(fields["Threads"]), int(fields["VmRSS"].split()[0]) / 1024)
 
 
-def growth(figures: list[Figures], settling_minutes: float) -> list[str]:
-    """By how much too much the last figures are above the settled ones, and a line that says it."""
-    settled = next((one for one in figures if one.at_minute >= settling_minutes), figures[0])
-    last = figures[-1]
+def growth(settled: Figures, last: Figures) -> list[str]:
+    """What grew too much. Says by how much either did."""
     threads, memory = last.threads / settled.threads, last.resident_mb / settled.resident_mb
     print(f"\nthreads {settled.threads} -> {last.threads}, ratio {threads:.2f}")
     print(f"memory {settled.resident_mb:.0f} -> {last.resident_mb:.0f} MB, ratio {memory:.2f}")
