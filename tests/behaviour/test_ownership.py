@@ -13,12 +13,14 @@ import pytest
 
 from dbos import DBOS, SetWorkflowID
 from dbos.api.assembly import LaunchedEngine
+from dbos.api.ground import Ground
 from dbos.api.slot import SLOT
 from dbos.config import settings_from
 from dbos.error import DBOSNonExistentWorkflowError, DBOSUnexpectedStepError
 from dbos.runtime.drive import drive
 from dbos.runtime.wakeups import WakeupHub
 from dbos.services.leases import REGAINED, LeaseKeeper
+from dbos.services.orphans import Orphans
 from dbos.storage.open import open_database
 from dbos.storage.protocol import Statement, Tx, Write
 from dbos.storage.rows import RecordedStep
@@ -197,6 +199,50 @@ class TestHandedBack:
 
         assert ran == []
         assert launched().engine.running == {}
+
+
+class TestOrphans:
+    """What this process owns and does not run is not kept from others."""
+
+    def test_a_run_that_could_not_be_handed_back_is_handed_back_later_and_finished(
+        self, shop: Application, go: threading.Event
+    ) -> None:
+        shop.launch(**SHORT_LEASE)
+        ran: list[str] = []
+        begun = threading.Event()
+
+        @DBOS.workflow()
+        def job(name: str) -> str:
+            ran.append(name)
+            if name == "goes on":
+                begun.set()
+                go.wait(WITHIN_S)
+            return name
+
+        for name in ("left", "goes on"):
+            with SetWorkflowID(name):
+                DBOS.start_workflow(job, name)
+        assert begun.wait(WITHIN_S)
+        wait_until(lambda: shop.column("left", "status") == "SUCCESS", WITHIN_S)
+        # As if the outcome had been refused, and the handing back as well.
+        shop.change(
+            "UPDATE {workflow_status} SET status = 'PENDING', output = NULL, completed_at = NULL"
+            " WHERE workflow_uuid = 'left'"
+        )
+        ground = Ground(launched().settings)
+        orphans = Orphans(launched().engine, ground.reader)
+        orphans.tick()
+        after_one_look = is_handed_back(shop, "left")
+        orphans.tick()
+        wait_until(lambda: shop.column("left", "status") == "SUCCESS", WITHIN_S)
+        go.set()
+        result = DBOS.get_result("goes on")
+        ground.reader.stop()
+        ground.database.close()
+
+        assert not after_one_look
+        assert result == "goes on"
+        assert sorted(ran) == ["goes on", "left", "left"]
 
 
 class TestLapsedLease:

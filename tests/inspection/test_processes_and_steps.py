@@ -13,7 +13,7 @@ from tests.behaviour.application import Application
 from tests.support.postgres import wait_until
 
 WITHIN_S = 20.0
-EXPECTED = {"dispatcher", "leases", "failover", "deadlines", "strandings"}
+EXPECTED = {"dispatcher", "leases", "failover", "deadlines", "orphans", "strandings"}
 
 
 def test_steps_are_listed_by_id(populated: Application) -> None:
