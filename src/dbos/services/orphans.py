@@ -13,7 +13,8 @@ from dbos.runtime.reader import Reader
 from dbos.runtime.service import Service
 from dbos.storage import recovery
 
-LOOK_EVERY_S = 30.0
+LOOK_EVERY_S = 60.0
+CONFIRM_AFTER_S = 30.0
 
 
 class Orphans(Service):
@@ -34,4 +35,4 @@ class Orphans(Service):
         for workflow_id, claim in found & self._suspected:
             hand_back_claim(self._engine.blocking, workflow_id, claim, workflow_id)
         self._suspected = found
-        return LOOK_EVERY_S
+        return CONFIRM_AFTER_S if found else LOOK_EVERY_S

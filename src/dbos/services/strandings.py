@@ -58,11 +58,14 @@ class Strandings(Service):
         if not self._engine.lease.is_trusted():
             # Nobody may seem to be alive after an outage, before the leases are renewed.
             return {}
-        kinds, stored = self._reader.run(listing.kinships)
-        fleet = as_of_now(stored, self._engine)
         own, unnamed = self._engine.settings.name, self._engine.codec.unnamed
+        kinds = self._reader.run(listing.waiting_kinds)
+        kinds = [kin for kin in kinds if kin.application_name in (None, own)]
+        if not kinds:
+            return {}
+        fleet = as_of_now(self._reader.run(listing.fleet), self._engine)
         found: dict[Key, str] = {}
         for kin in kinds:
-            if kin.application_name in (None, own) and (why := reason(kin, fleet, unnamed)):
+            if why := reason(kin, fleet, unnamed):
                 found.setdefault((kin.name, kin.app_version), why)
         return found

@@ -265,7 +265,13 @@ NOBODY = Fleet((), {})
 
 def kinships(tx: Tx) -> tuple[list[Kin], Fleet]:
     """The different kinds of runs that wait for somebody, and who is there."""
-    return [Kin._make((*row, None)) for row in tx.all(KINSHIPS)], fleet(tx)
+    return waiting_kinds(tx), fleet(tx)
+
+
+@SingleRead
+def waiting_kinds(tx: Tx) -> list[Kin]:
+    """The different kinds of runs that wait for somebody."""
+    return [Kin._make((*row, None)) for row in tx.all(KINSHIPS)]
 
 
 def fleet(tx: Tx) -> Fleet:
