@@ -5,27 +5,32 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, cast
 
+import psycopg
 import pytest
 
 from dbos import DBOS, SetWorkflowID
 from dbos.api.assembly import LaunchedEngine
+from dbos.api.ground import Ground
 from dbos.api.slot import SLOT
 from dbos.config import settings_from
 from dbos.error import DBOSNonExistentWorkflowError, DBOSUnexpectedStepError
 from dbos.runtime.drive import drive
 from dbos.runtime.wakeups import WakeupHub
 from dbos.services.leases import REGAINED, LeaseKeeper
+from dbos.services.orphans import Orphans
 from dbos.storage.open import open_database
-from dbos.storage.protocol import Tx, Write
+from dbos.storage.protocol import Statement, Tx, Write
 from dbos.storage.rows import RecordedStep
 from tests.behaviour.application import Application, PowerCut
 from tests.behaviour.flavours import Flavour, registered
 from tests.support.postgres import wait_until
 
 WITHIN_S = 30.0
+OBSTACLE = 2026
+WAIT = Statement(f"SELECT pg_advisory_xact_lock_shared({OBSTACLE})")
 ELSE = RecordedStep("parent", 2, "something else", None, None, None, None, 2, 0, 0)
 SHORT_LEASE = {"failover": {"lease_seconds": 1.0}}
 
@@ -42,14 +47,20 @@ def lease() -> LeaseKeeper:
 
 @contextmanager
 def lanes_held_up() -> Generator[None]:
-    """Have all writes but those of the lease wait behind one that is stuck."""
+    """Have all writes but those of the lease wait behind one that is stuck.
+
+    On PostgreSQL the connections of both lanes are amid a statement.
+    """
     released, stuck = threading.Event(), threading.Semaphore(0)
     io = launched().engine.blocking_io
     is_sqlite = launched().settings.system_database.kind == "sqlite"
 
     def be_stuck(tx: Tx, args: Sequence[int]) -> list[None]:
         stuck.release()
-        released.wait(WITHIN_S)
+        if is_sqlite:
+            released.wait(WITHIN_S)
+        else:
+            tx.one(WAIT)
         return [None] * len(args)
 
     # On SQLite it must not hold the lock of the file, which everybody needs.
@@ -58,6 +69,11 @@ def lanes_held_up() -> Generator[None]:
     def hold_up(key: str) -> None:
         drive(cast("Any", io.commit(write, 0, key)))
 
+    obstacle = ExitStack()
+    if not is_sqlite:
+        conninfo = launched().settings.system_database.conninfo
+        outsider = obstacle.enter_context(psycopg.connect(conninfo, autocommit=True))
+        outsider.execute(f"SELECT pg_advisory_lock({OBSTACLE})".encode())
     # These two keys are of different lanes.
     threads = [threading.Thread(target=hold_up, args=(key,)) for key in ("a", "d")]
     for thread in threads:
@@ -69,6 +85,7 @@ def lanes_held_up() -> Generator[None]:
         yield
     finally:
         released.set()
+        obstacle.close()
         for thread in threads:
             if thread.is_alive():
                 thread.join(WITHIN_S)
@@ -182,6 +199,50 @@ class TestHandedBack:
 
         assert ran == []
         assert launched().engine.running == {}
+
+
+class TestOrphans:
+    """What this process owns and does not run is not kept from others."""
+
+    def test_a_run_that_could_not_be_handed_back_is_handed_back_later_and_finished(
+        self, shop: Application, go: threading.Event
+    ) -> None:
+        shop.launch(**SHORT_LEASE)
+        ran: list[str] = []
+        begun = threading.Event()
+
+        @DBOS.workflow()
+        def job(name: str) -> str:
+            ran.append(name)
+            if name == "goes on":
+                begun.set()
+                go.wait(WITHIN_S)
+            return name
+
+        for name in ("left", "goes on"):
+            with SetWorkflowID(name):
+                DBOS.start_workflow(job, name)
+        assert begun.wait(WITHIN_S)
+        wait_until(lambda: shop.column("left", "status") == "SUCCESS", WITHIN_S)
+        # As if the outcome had been refused, and the handing back as well.
+        shop.change(
+            "UPDATE {workflow_status} SET status = 'PENDING', output = NULL, completed_at = NULL"
+            " WHERE workflow_uuid = 'left'"
+        )
+        ground = Ground(launched().settings)
+        orphans = Orphans(launched().engine, ground.reader)
+        orphans.tick()
+        after_one_look = is_handed_back(shop, "left")
+        orphans.tick()
+        wait_until(lambda: shop.column("left", "status") == "SUCCESS", WITHIN_S)
+        go.set()
+        result = DBOS.get_result("goes on")
+        ground.reader.stop()
+        ground.database.close()
+
+        assert not after_one_look
+        assert result == "goes on"
+        assert sorted(ran) == ["goes on", "left", "left"]
 
 
 class TestLapsedLease:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 
 from dbos import DBOS, Queue, SetWorkflowID
 from dbos.error import DBOSException, DBOSInvalidInputError
 from tests.behaviour.application import Application
+from tests.support.postgres import wait_until
+
+WITHIN_S = 20.0
+EXPECTED = {"dispatcher", "leases", "failover", "deadlines", "orphans", "strandings"}
 
 
 def test_steps_are_listed_by_id(populated: Application) -> None:
@@ -81,7 +86,7 @@ def test_health_tells_of_the_database_the_lease_and_each_service(app: Applicatio
 
     assert report.is_database_reachable
     assert report.is_lease_held
-    assert {"dispatcher", "leases", "failover", "deadlines"} <= {s.name for s in report.services}
+    assert {service.name for service in report.services} >= EXPECTED
     assert all(service.is_running and not service.failures for service in report.services)
     assert asyncio.run(DBOS.health_async()).is_database_reachable
 
@@ -139,3 +144,15 @@ def test_a_run_that_nobody_may_run_is_stranded_and_says_why(app: Application) ->
     lost = DBOS.list_workflows(stranded=True, application_name=every)
     assert {status.workflow_id for status in lost} == set(reasons)
     assert [one.workflow_id for one in DBOS.list_workflows(stranded=False)] == ["fine"]
+
+
+def test_what_a_process_serves_is_told_at_once_however_long_its_lease(app: Application) -> None:
+    DBOS.register_queue("orders")
+    app.relaunch(failover={"lease_seconds": 3600.0})
+
+    def told() -> list[str]:
+        [(capabilities,)] = app.rows("SELECT capabilities FROM {perdure_executors}")
+        queues: list[str] = json.loads(capabilities)["queues"]
+        return queues
+
+    wait_until(lambda: "orders" in told(), WITHIN_S)

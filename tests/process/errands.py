@@ -6,17 +6,19 @@ import random
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-Kind = Literal["chain", "fan", "family", "clan", "stroll"]
+Kind = Literal["chain", "fan", "family", "clan", "stroll", "hear", "tell"]
 Mode = Literal["background", "background_async", "direct", "direct_async"]
 
-KINDS: tuple[Kind, ...] = tuple(kind for kind in get_args(Kind) if kind != "stroll")
-"""Of a storm. A stroll takes its time: its steps do."""
+SPECIAL: tuple[Kind, ...] = ("stroll", "hear", "tell")
+"""Not of a storm: the steps of a stroll take their time, and who hears waits for who tells."""
+KINDS: tuple[Kind, ...] = tuple(kind for kind in get_args(Kind) if kind not in SPECIAL)
 BLOCKING_KINDS: tuple[Kind, ...] = ("chain", "family")
 BLOCKING_MODES: tuple[Mode, ...] = ("background", "direct")
 ASYNC_MODES: tuple[Mode, ...] = ("background", "background_async", "direct_async")
 FAN_WIDTH = 3
 WALK_S = 2.5
 """How long each of the two steps of a stroll takes."""
+TELL_EVERY_S = 0.1
 LONGEST_PAUSE_S = 0.3
 LARGEST_NUMBER = 1000
 """Of a storm. Each further thousand is a second of sleep."""
@@ -77,4 +79,28 @@ def stroll(number: int) -> int:
     return number + 2
 
 
-EXPECTED = {"chain": chain, "fan": fan, "family": family, "clan": clan, "stroll": stroll}
+def heard(so_far: int, word: int) -> int:
+    """What is known after one more word: it tells the order, and whether one is missing."""
+    return (so_far * 31 + word + 1) % 1_000_003
+
+
+def hear(number: int) -> int:
+    known = 0
+    for word in range(number):
+        known = heard(known, word)
+    return known
+
+
+def tell(number: int) -> int:
+    return number
+
+
+EXPECTED = {
+    "chain": chain,
+    "fan": fan,
+    "family": family,
+    "clan": clan,
+    "stroll": stroll,
+    "hear": hear,
+    "tell": tell,
+}

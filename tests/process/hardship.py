@@ -53,6 +53,8 @@ class Hardship:
     inflict: Callable[[Place], AbstractContextManager[None]]
     lasts_s: float = 4.0
     needs_own_disk: bool = False
+    may_be: Callable[[Path], bool] = lambda _: True
+    """Whether this account can bring it about in a directory."""
 
 
 @contextmanager
@@ -158,6 +160,29 @@ def _full(where: Place) -> Generator[None]:
         filler.unlink()
 
 
+@contextmanager
+def _read_only(where: Place) -> Generator[None]:
+    """Not even connections that are open may write, as after a disk was found to be faulty."""
+    files = [str(where.file), f"{where.file}-wal"]
+    subprocess.run(["chattr", "+i", *files], check=True, capture_output=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["chattr", "-i", *files], check=True, capture_output=True)
+
+
+def can_forbid_writes(directory: Path) -> bool:
+    """Whether this account may make files immutable, on this file system."""
+    probe = directory / "immutable"
+    probe.touch()
+    try:
+        subprocess.run(["chattr", "+i", str(probe)], check=True, capture_output=True)
+        subprocess.run(["chattr", "-i", str(probe)], check=True, capture_output=True)
+    except (subprocess.CalledProcessError, FileNotFoundError):
+        return False
+    return True
+
+
 def _children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
@@ -177,5 +202,6 @@ HARDSHIPS = (
     Hardship("cut off", "postgres", _cut, 0.0),
     Hardship("locked for 10 s", "sqlite", _locked, 10.0),
     Hardship("locked for 40 s", "sqlite", _locked, 40.0),
-    Hardship("disk full", "sqlite", _full, 5.0, needs_own_disk=True),
+    Hardship("read-only", "sqlite", _read_only, 5.0, may_be=can_forbid_writes),
+    Hardship("disk full", "sqlite", _full, 5.0, needs_own_disk=True, may_be=can_mount),
 )

@@ -41,10 +41,17 @@ class Life:
     """One worker process. What it writes to standard error goes to the file `complaints`."""
 
     def __init__(
-        self, database_url: str, directory: Path, heard: Heard, *, lease_s: float = 15.0
+        self,
+        database_url: str,
+        directory: Path,
+        heard: Heard,
+        *,
+        lease_s: float = 15.0,
+        patience_s: int = 10,
     ) -> None:
+        """`patience_s` is how long background runs have to end when it shuts down."""
         command = [sys.executable, "-m", "tests.process.worker", database_url, str(directory)]
-        command.append(str(lease_s))
+        command += [str(lease_s), str(patience_s)]
         self.heard = heard
         self.heard.is_ready = False
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
@@ -74,6 +81,10 @@ class Life:
 
     def ask_result(self, workflow_id: str) -> None:
         self._command(f"result {workflow_id}")
+
+    def set_clock(self, ahead_s: float) -> None:
+        """Have the worker's wall clock show another time from now on."""
+        self._command(f"clock {ahead_s}")
 
     def listen(self, until: float) -> bool:
         """Take in what the worker says until it says something; False at the given time."""

@@ -33,6 +33,12 @@ class Observer:
         rows = self._rows("SELECT workflow_uuid, status FROM {workflow_status}")
         return {str(workflow_id): str(status) for workflow_id, status in rows}
 
+    def claimed_again(self, prefix: str) -> list[str]:
+        """The runs that were claimed more than once, by takeover or recovery."""
+        rows = self._rows("SELECT workflow_uuid, recovery_attempts FROM {workflow_status}")
+        again = [str(run) for run, attempts in rows if attempts > 1]
+        return sorted(run for run in again if run.startswith(prefix))
+
     def active(self) -> list[str]:
         """The runs that have not ended."""
         return [run for run, status in self.statuses().items() if status in ACTIVE]

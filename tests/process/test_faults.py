@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from dbos import DBOS
+from tests.process.deafness import lose_bells
 from tests.process.hardship import HARDSHIPS, Hardship
+from tests.process.shifts import replace_all
 from tests.process.trials import endure, share_a_label, start_cold, take_over
 from tests.support.postgres import PostgresServer, wait_until
 
@@ -68,6 +70,22 @@ def test_a_process_that_was_frozen_for_longer_than_its_lease_does_nothing_more(
     reachable: Path,
 ) -> None:
     verdict = take_over("postgres", reachable, lease_s=1.0, is_frozen=True, errands=5)
+
+    assert verdict.is_clean, verdict
+
+
+@pytest.mark.timeout(120)
+def test_no_message_is_lost_or_late_while_listening_sessions_are_killed(reachable: Path) -> None:
+    verdict = lose_bells(reachable, pairs=2, words=20)
+
+    assert verdict.is_clean, verdict
+
+
+@pytest.mark.timeout(120)
+def test_processes_that_are_replaced_one_after_another_hand_their_work_over(
+    reachable: Path,
+) -> None:
+    verdict = replace_all("sqlite", reachable, errands=1)
 
     assert verdict.is_clean, verdict
 

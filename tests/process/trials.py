@@ -57,7 +57,9 @@ class Verdict:
 class Crew:
     """Workers over one database, all with the same label, and what they were told to do."""
 
-    def __init__(self, where: Place, stack: ExitStack, lease_s: float = 15.0) -> None:
+    def __init__(
+        self, where: Place, stack: ExitStack, lease_s: float = 15.0, patience_s: int = 10
+    ) -> None:
         self.where = where
         self.observer = Observer(where.url)
         self.lives: list[Life] = []
@@ -65,6 +67,7 @@ class Crew:
         self.snapshots: list[Snapshot] = []
         self._stack = stack
         self._lease_s = lease_s
+        self._patience_s = patience_s
 
     def hire(self, count: int) -> None:
         """Start workers side by side, and wait until all are launched."""
@@ -73,7 +76,13 @@ class Crew:
             life.be_ready()
 
     def _begin(self) -> Life:
-        life = Life(self.where.url, self.where.directory, Heard(), lease_s=self._lease_s)
+        life = Life(
+            self.where.url,
+            self.where.directory,
+            Heard(),
+            lease_s=self._lease_s,
+            patience_s=self._patience_s,
+        )
         self._stack.callback(life.abandon)
         self.lives.append(life)
         return life
@@ -108,7 +117,8 @@ class Crew:
         for errand in self.errands:
             asked.ask_result(errand.workflow_id)
         deadline = time.monotonic() + PATIENCE_S
-        while len(asked.heard.results) < len(self.errands) and asked.listen(deadline):
+        wanted = {errand.workflow_id for errand in self.errands}
+        while wanted - asked.heard.results.keys() and asked.listen(deadline):
             pass
         self.hear_all()
         self.look()
@@ -189,7 +199,7 @@ def take_over(
             victim.kill()
             crew.lives.remove(victim)
         crew.judge(verdict, crew.lives[0])
-        waits = _waits(crew.entries(), victim.pid, gone_at)
+        waits = waits_after(crew.entries(), victim.pid, gone_at)
         if is_frozen:
             thawed_at = time.monotonic_ns()
             victim.thaw()
@@ -226,12 +236,16 @@ def freeze_amid_transaction(directory: Path, *, lease_s: float = 3.0) -> Verdict
         crew.errands = [errand for errand in crew.errands if errand.workflow_id in statuses]
         crew.judge(verdict, survivor)
         runs = {errand.workflow_id for errand in sleeping}
-        waits = _waits(crew.entries(), victim.pid, gone_at, runs)
+        waits = waits_after(crew.entries(), victim.pid, gone_at, runs)
+        all_waits = waits_after(crew.entries(), victim.pid, gone_at)
         victim.thaw()
     if len(waits) < len(sleeping):
         verdict.complaints.append("Runs that were not locked were not taken over.")
     verdict.seconds = max(waits, default=0.0)
-    verdict.note = f"p50 {median(waits or [0.0]):.1f} s of {len(waits)} runs that were not locked"
+    verdict.note = (
+        f"p50 {median(waits or [0.0]):.1f} s of {len(waits)} runs that were not locked, "
+        f"p100 {max(all_waits, default=0.0):.1f} s of all {len(all_waits)}"
+    )
     return verdict
 
 
@@ -253,7 +267,7 @@ def _frozen_with_locks(where: Place, victim: Life) -> bool:
     return False
 
 
-def _waits(
+def waits_after(
     entries: list[Entry], victim: int, gone_at: int, runs: set[str] | None = None
 ) -> list[float]:
     """For each run of the victim, or of these, the time until another process worked on it."""

@@ -1,10 +1,11 @@
 """The program under test: a worker that starts workflows as it is told, and may be killed any time.
 
-    python -m tests.process.worker DATABASE_URL LEDGER_DIRECTORY LEASE_SECONDS
+    python -m tests.process.worker DATABASE_URL LEDGER_DIRECTORY LEASE_SECONDS PATIENCE_SECONDS
 
 It reads commands from standard input, one a line, and says on standard output when a workflow is
 durably started (`started ID`), has returned to its caller (`returned ID`), or what its result is
-(`result ID VALUE`). When its input ends, it shuts down in good order.
+(`result ID VALUE`). `clock SECONDS` sets the wall clock that its code reads. When its input ends,
+it shuts down in good order, and gives background runs so long to end.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from dbos import DBOS, SetWorkflowID
-from tests.process.errands import FAN_WIDTH, WALK_S, pause_s
+from tests.process.errands import FAN_WIDTH, TELL_EVERY_S, WALK_S, heard, pause_s
 from tests.process.ledger import Kind, LedgerWriter
 
 Noted = tuple[int, int]
 LEDGER = LedgerWriter(Path(sys.argv[2]))
+READ_S, READ_NS = time.time, time.time_ns
 
 
 @DBOS.step()
@@ -109,12 +111,39 @@ def stroll(number: int) -> int:
     return _known(walk(_known(walk(number))))
 
 
+@DBOS.workflow()
+def hear(number: int) -> int:
+    known = 0
+    for word in range(number):
+        known = heard(known, DBOS.recv(timeout_seconds=60))
+        _known(mark(f"heard-{word}", known))
+    return known
+
+
+@DBOS.workflow()
+def tell(number: int) -> int:
+    me = DBOS.workflow_id
+    assert me is not None
+    for word in range(number):
+        time.sleep(TELL_EVERY_S)
+        DBOS.send(me.replace("tell", "hear"), word)
+        _known(mark(f"told-{word}", word))
+    return number
+
+
+@DBOS.step()
+def mark(name: str, value: int) -> Noted:
+    return _noted(name, value)
+
+
 WORKFLOWS: dict[str, Callable[[int], Any]] = {
     "chain": chain,
     "fan": fan,
     "family": family,
     "clan": clan,
     "stroll": stroll,
+    "hear": hear,
+    "tell": tell,
 }
 
 
@@ -169,6 +198,8 @@ class Worker:
         if verb == "start":
             kind, mode, number = details
             self._start(workflow_id, WORKFLOWS[kind], mode, int(number))
+        elif verb == "clock":
+            set_clock(float(workflow_id))
         else:
             self._threads.submit(self._tell_result, workflow_id)
 
@@ -231,6 +262,12 @@ def say(line: str) -> None:
     os.write(1, f"{line}\n".encode())
 
 
+def set_clock(ahead_s: float) -> None:
+    """Set the wall clock that Python programs read; that of the database goes on as it is."""
+    time.time = lambda: READ_S() + ahead_s
+    time.time_ns = lambda: READ_NS() + round(ahead_s * 1_000_000_000)
+
+
 def main() -> None:
     DBOS(
         config={
@@ -246,7 +283,7 @@ def main() -> None:
     say("ready")
     for command in sys.stdin:
         worker.obey(command)
-    DBOS.destroy(workflow_completion_timeout_sec=10)
+    DBOS.destroy(workflow_completion_timeout_sec=int(sys.argv[4]))
 
 
 if __name__ == "__main__":

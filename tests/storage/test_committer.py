@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from dbos.config import PoolSettings
 from dbos.errors import DBOSInvalidInputError
 from dbos.runtime.aio import settle_all
 from dbos.runtime.blocking import BlockingIo
@@ -19,10 +18,9 @@ from dbos.runtime.loops import LoopHouse
 from dbos.runtime.reader import Reader
 from dbos.runtime.threads import WorkerThreads
 from dbos.storage import workflows
-from dbos.storage.postgres import LANE_IDLE_S
 from dbos.storage.protocol import Statement, Topic, Tx, Write
 from dbos.storage.rows import FinishRow, NewRun
-from tests.storage.conftest import AnyDatabase, Outsider
+from tests.storage.conftest import AnyDatabase
 from tests.storage.test_postgres import opened
 
 WITHIN_S = 30.0
@@ -257,19 +255,3 @@ def test_a_refused_write_fails_alone(committer: Committer, database: AnyDatabase
         assert stored == ["bad", "fine", "good"]
     assert tickets[0].error is None
     assert tickets[2].error is None
-
-
-def test_a_write_transaction_that_idles_is_ended_sooner_than_a_readers(
-    postgres_url: str, outsider: Outsider
-) -> None:
-    database = opened(postgres_url, pool=PoolSettings(size=8))
-    show = Statement("SELECT current_setting('idle_in_transaction_session_timeout')")
-
-    with database.write() as tx:
-        writing = tx.one(show)
-    with database.read() as tx:
-        reading = tx.one(show)
-    database.close()
-
-    assert writing == (f"{LANE_IDLE_S:.0f}s",)
-    assert reading == ("1min",)

@@ -11,7 +11,7 @@ import pytest
 from dbos.config import PoolSettings, parse_database_url
 from dbos.errors import DBOSDatabaseError
 from dbos.storage.open import OpenOptions, open_database
-from dbos.storage.postgres import PostgresDatabase, with_defaults
+from dbos.storage.postgres import LANE_IDLE_S, PostgresDatabase, with_defaults
 from dbos.storage.protocol import Statement, Tx
 
 Outsider = psycopg.Connection[tuple[Any, ...]]
@@ -135,6 +135,34 @@ def test_sessions_are_set_up_as_we_need_them(postgres_url: str, outsider: Outsid
 
     assert found == [("7500ms",), ("read committed",), ("UTF8",)]
     assert reading == [("repeatable read",), ("on",)]
+
+
+@pytest.mark.parametrize(
+    ("options", "writing", "reading"),
+    [
+        ({}, LANE_IDLE_S, 60.0),
+        ({"lease_s": 3.0}, 3.0, 60.0),
+        ({"lease_s": 3600.0}, LANE_IDLE_S, 60.0),
+        ({"idle_transaction_timeout_s": 7.5}, 7.5, 7.5),
+        ({"idle_transaction_timeout_s": 2.0, "lease_s": 3.0}, 2.0, 2.0),
+        ({"idle_transaction_timeout_s": None}, 0.0, 0.0),
+    ],
+)
+def test_a_write_that_idles_is_ended_before_peers_may_take_over_from_its_process(
+    postgres_url: str, options: dict[str, Any], writing: float, reading: float
+) -> None:
+    database = opened(postgres_url, **options)
+    show = Statement(
+        "SELECT setting FROM pg_settings WHERE name = 'idle_in_transaction_session_timeout'"
+    )
+
+    with database.write() as tx:
+        found = [tx.one(show)]
+    with database.read() as tx:
+        found.append(tx.one(show))
+    database.close()
+
+    assert found == [(f"{limit_s * 1000:.0f}",) for limit_s in (writing, reading)]
 
 
 def test_what_the_address_says_wins_over_our_defaults() -> None:

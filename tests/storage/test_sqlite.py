@@ -153,6 +153,39 @@ def test_a_full_disk_is_a_passing_fault_and_leaves_nothing_behind(sqlite_path: P
     assert rows == [("b",)]
 
 
+def test_a_file_that_becomes_read_only_is_a_passing_fault(sqlite_path: Path) -> None:
+    SqliteDatabase(sqlite_path).migrate()
+    mode = ["ro"]
+    database = SqliteDatabase(
+        sqlite_path,
+        source=lambda: sqlite3.connect(
+            f"{sqlite_path.as_uri()}?mode={mode[0]}", uri=True, isolation_level=None
+        ),
+    )
+
+    with pytest.raises(sqlite3.OperationalError) as raised, database.write() as tx:
+        tx.run(ADD, id="a")
+    mode[0] = "rw"
+    with database.write() as tx:
+        tx.run(ADD, id="a")
+    database.close()
+
+    assert database.is_transient(raised.value)
+    assert "read-only" in str(database.translate(raised.value))
+
+
+def test_a_file_that_is_read_only_from_the_start_is_refused(sqlite_path: Path) -> None:
+    SqliteDatabase(sqlite_path).migrate()
+    where = f"{sqlite_path.as_uri()}?mode=ro"
+    database = SqliteDatabase(
+        sqlite_path, source=lambda: sqlite3.connect(where, uri=True, isolation_level=None)
+    )
+
+    with pytest.raises(DBOSDatabaseError, match="read-only"):
+        database.migrate()
+    database.close()
+
+
 def test_faults_tell_neither_sql_nor_values(sqlite_path: Path) -> None:
     database = SqliteDatabase(sqlite_path)
     database.migrate()

@@ -33,7 +33,9 @@ from dbos.services.failover import Failover
 from dbos.services.leases import LeaseKeeper
 from dbos.services.listener import ListenerService
 from dbos.services.lookout import Lookout
+from dbos.services.orphans import Orphans
 from dbos.services.scheduler import Scheduler
+from dbos.services.strandings import Strandings
 from dbos.storage import executors, versions
 from dbos.storage.protocol import Topic
 from dbos.storage.recovery import TakeOver
@@ -141,6 +143,8 @@ class LaunchedEngine:
         self._lookout = Lookout(self.engine, self._reader, self._hub, settings.notification_poll_s)
         self._deadlines = Deadlines(self.engine, self._committer, self._reader, self._hub)
         self._scheduler = Scheduler(self.engine, self._committer, self._reader, self._hub)
+        self._orphans = Orphans(self.engine, self._reader)
+        self._strandings = Strandings(self.engine, self._reader)
         self._listener = ListenerService(self._database, self._hub)
         self._started: list[Service] = []
         self.engine.check_up = self._check_up
@@ -163,6 +167,8 @@ class LaunchedEngine:
             self._start(self._deadlines)
             self._start(self._dispatcher)
             self._start(self._scheduler)
+            self._start(self._orphans)
+            self._start(self._strandings)
             if self.settings.failover_enabled:
                 self._hub.attach(executors.EXECUTORS, self._failover.bell)
                 self._start(self._failover)

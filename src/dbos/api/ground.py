@@ -53,4 +53,5 @@ def _open_options(settings: Settings) -> OpenOptions:
         use_listen_notify=settings.use_listen_notify,
         pool=settings.system_pool,
         idle_transaction_timeout_s=settings.idle_transaction_timeout_s,
+        lease_s=settings.lease_s,
     )

@@ -21,6 +21,7 @@ from dbos.runtime.service import Service
 from dbos.runtime.threads import WorkerThreads
 from dbos.runtime.wakeups import WakeupHub
 from dbos.services.claimants import claimant
+from dbos.services.leases import CAPABILITIES
 from dbos.services.strangers import Strangers
 from dbos.storage import claims, returns, served, steps, workflows
 from dbos.storage.claims import Claimant, Claimed, ClaimRequest
@@ -70,6 +71,7 @@ class Dispatcher(Service):
         self._engine = engine
         self._committer = committer
         self._reader = reader
+        self._hub = hub
         self._threads = threads
         self._held: list[Held] = []
         self._strangers = Strangers(engine, committer, reader)
@@ -96,7 +98,7 @@ class Dispatcher(Service):
         if self._promote(situation):
             situation = self._look()
         limits = self._limits(situation)
-        self._served = tuple(limits)
+        self._tell_served(tuple(sorted(limits)))
         waiting = [state for state in situation.queues if state.name in limits]
         waiting = [state for state in waiting if state.has_waiting]
         who = claimant(self._engine)
@@ -128,6 +130,12 @@ class Dispatcher(Service):
             log.declared_and_registered(name)
         found |= declared
         return {name: limits for name, limits in found.items() if registry.listens_to(name)}
+
+    def _tell_served(self, served: tuple[str, ...]) -> None:
+        """Have peers told at once, not with the next renewal, what is served from now on."""
+        if served != self._served:
+            self._served = served
+            self._hub.publish((CAPABILITIES,))
 
     def _promote(self, situation: Situation) -> bool:
         """Let runs compete whose delay is over; whether there were any."""

@@ -21,6 +21,9 @@ from dbos.storage.protocol import Topic
 from dbos.storage.rows import ExecutorRow
 
 REGAINED = Topic("lease", "regained")
+CAPABILITIES = Topic("lease", "capabilities")
+"""Rung when what this process can run has changed, which its row tells."""
+
 TRUSTED_SHARE = 0.9
 RENEWALS_PER_LEASE = 3
 RENEWALS_PER_CLOCK = 2
@@ -42,6 +45,7 @@ class LeaseKeeper(Service):
     ) -> None:
         """`elapsed_ms` is the time since the host's boot, suspension included."""
         super().__init__()
+        hub.attach(CAPABILITIES, self.bell)
         self._committer = committer
         self._hub = hub
         self._row = row

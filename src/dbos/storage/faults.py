@@ -17,13 +17,13 @@ _PASSING_SQLITE_FAULTS = {
     sqlite3.SQLITE_LOCKED: "it stayed locked by another connection",
     sqlite3.SQLITE_FULL: "the disk is full; free some space",
     sqlite3.SQLITE_IOERR: "reading or writing the file failed; check the disk",
+    sqlite3.SQLITE_READONLY: "the file is read-only; make it and its directory writable",
     sqlite3.SQLITE_NOMEM: "memory ran out",
     sqlite3.SQLITE_PROTOCOL: "its locks are contended",
     sqlite3.SQLITE_CANTOPEN: "the file cannot be opened; check that its directory exists and may"
     " be written",
 }
 _LASTING_SQLITE_FAULTS = {
-    sqlite3.SQLITE_READONLY: "the file is read-only; make it and its directory writable",
     sqlite3.SQLITE_CORRUPT: "the file is corrupt; restore it from a backup",
     sqlite3.SQLITE_NOTADB: "the file is not a SQLite database; point the URL at another file",
     sqlite3.SQLITE_PERM: "access to the file is not permitted",
@@ -64,7 +64,7 @@ _TRANSIENT_STATES = ("08", "40001", "40P01", "40003", "53", "57P0", "58", "55P03
 
 
 def is_transient_sqlite(error: BaseException) -> bool:
-    """Whether the fault is contention, space or input and output, all of which may pass."""
+    """Whether the fault is contention, space, access or input and output, which may all pass."""
     if not isinstance(error, sqlite3.Error):
         return isinstance(error, PoolExhausted)
     return _primary_code(error) in _PASSING_SQLITE_FAULTS

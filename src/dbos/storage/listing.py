@@ -328,8 +328,7 @@ def page(tx: Tx, wanted: WorkflowFilter, are_stranded: Judge) -> Page:
     """The runs that pass the filter. Who is stranded is judged in the same snapshot."""
     values = _values(wanted)
     if wanted.stranded is not None:
-        kinds = [Kin._make((*row, None)) for row in tx.all(KINSHIPS)]
-        values["rows"] = are_stranded(kinds, fleet(tx))
+        values["rows"] = are_stranded(waiting_kinds(tx), fleet(tx))
     rows = [RunRow(*row) for row in tx.all(_select(_shape(wanted)), **values)]
     return Page(rows, fleet(tx) if any(row.status in ACTIVE for row in rows) else NOBODY)
 
@@ -342,6 +341,12 @@ KINSHIPS = Statement(
     """
 )
 NOBODY = Fleet((), {})
+
+
+@SingleRead
+def waiting_kinds(tx: Tx) -> list[Kin]:
+    """The different kinds of runs that wait for somebody."""
+    return [Kin._make((*row, None)) for row in tx.all(KINSHIPS)]
 
 
 def fleet(tx: Tx) -> Fleet:

@@ -22,6 +22,7 @@ class OpenOptions:
     use_listen_notify: bool = True
     pool: PoolSettings = field(default_factory=PoolSettings)
     idle_transaction_timeout_s: float | None = 60.0
+    lease_s: float = 15.0
 
 
 def open_database(
@@ -50,6 +51,7 @@ def open_database(
         use_listen_notify=options.use_listen_notify,
         pool=options.pool,
         idle_transaction_timeout_s=options.idle_transaction_timeout_s,
+        lease_s=options.lease_s,
     )
     return PostgresDatabase(
         settings, connector=None if source is None else SourceConnector(settings, source)

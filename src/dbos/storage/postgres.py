@@ -40,7 +40,7 @@ _CLOCK_PROBES = 3
 _QUICK_PROBE_S = 0.002
 """A round trip this short tells the server's time well enough: no other is made."""
 LANE_IDLE_S = 10.0
-"""How long a transaction of a write lane may idle, unless the configuration says less."""
+"""How long a write may idle amid its transaction, unless lease or configuration are shorter."""
 _DEFAULTS: dict[str, str | int] = {
     "connect_timeout": 10,
     "client_encoding": "UTF8",
@@ -72,6 +72,7 @@ class PostgresSettings:
     use_listen_notify: bool = True
     pool: PoolSettings = field(default_factory=PoolSettings)
     idle_transaction_timeout_s: float | None = 60.0
+    lease_s: float = 15.0
 
 
 class PostgresTx:
@@ -134,21 +135,24 @@ class PostgresConnector:
 class _LaneConnector:
     """Opens the connections of write lanes, whose transactions never idle by themselves.
 
-    A process that is frozen amid one holds row locks; others should not wait for them for long.
+    A process that is frozen amid one holds row locks. They are gone when its lease is, so that its
+    peers take over what is locked as soon as the rest. Who allows idling for ever gets that.
     """
 
-    def __init__(self, source: Connector[Connection], idle_timeout_s: float | None) -> None:
+    def __init__(self, source: Connector[Connection], settings: PostgresSettings) -> None:
         self._source = source
-        self._idle_timeout_s = idle_timeout_s
+        limit_s, lane_s = settings.idle_transaction_timeout_s, min(LANE_IDLE_S, settings.lease_s)
+        # A connection of the source has the limit already.
+        self._idle_s = None if limit_s is None or limit_s <= lane_s else lane_s
         self.disconnect = source.disconnect
         self.is_alive = source.is_alive
 
     def connect(self) -> Connection:
         connection = self._source.connect()
-        if self._idle_timeout_s is None or self._idle_timeout_s <= LANE_IDLE_S:
+        if self._idle_s is None:
             return connection
         try:
-            text = f"SET idle_in_transaction_session_timeout = {round(LANE_IDLE_S * 1000)}"
+            text = f"SET idle_in_transaction_session_timeout = {round(self._idle_s * 1000)}"
             connection.execute(text.encode(), prepare=False)
         except BaseException:
             self.disconnect(connection)
@@ -190,7 +194,7 @@ class PostgresDatabase:
         self._schema = postgres_schema.PostgresSchema(settings.schema, settings.display)
         self._is_address_ours = connector is None
         source = self._source = connector or PostgresConnector(settings)
-        writing = _LaneConnector(source, settings.idle_transaction_timeout_s)
+        writing = _LaneConnector(source, settings)
         self._writers = [LaneConnection(writing) for _ in range(self.lanes + 1)]
         # Beside the lanes and the lease there are the listener and the announcer.
         self._readers = ConnectionPool(source, settings.pool, reserved=self.lanes + 3)

@@ -93,3 +93,18 @@ def _taken_topics(_: TakeOver, queues: list[str]) -> Iterable[Topic]:
 
 
 take_over: Final = Write("take_over", take_over_all, _taken_topics, rank=5)
+
+
+OWNED = Statement(
+    """
+    SELECT workflow_uuid, owner_xid FROM {workflow_status}
+    WHERE incarnation_id = :incarnation_id AND status = 'PENDING'
+      AND not_before_epoch_ms IS NULL AND owner_xid IS NOT NULL
+    """
+)
+
+
+@SingleRead
+def owned(tx: Tx, incarnation_id: str) -> list[tuple[str, str]]:
+    """The runs that an incarnation owns and has not handed back, with their claims."""
+    return [(row[0], row[1]) for row in tx.all(OWNED, incarnation_id=incarnation_id)]

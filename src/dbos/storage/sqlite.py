@@ -41,6 +41,9 @@ TRIM_EVERY = 500
 _logger = logging.getLogger("dbos")
 
 
+TOUCH_NOTHING = "DELETE FROM perdure_executors WHERE FALSE"
+
+
 class SqliteTx:
     """One open transaction of a connection."""
 
@@ -259,6 +262,9 @@ class SqliteDatabase:
             try:
                 self._use_write_ahead_log(connection)
                 sqlite_schema.migrate(connection, self._display)
+                # A file that is read-only from the start is a mistake; one that becomes so later
+                # is waited for. A transaction tells only when it writes.
+                connection.execute(TOUCH_NOTHING)
                 self._clock.settle(connection)
             finally:
                 connection.close()

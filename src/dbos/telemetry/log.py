@@ -317,7 +317,7 @@ def stranded(name: str, version: str | None, reason: str) -> None:
     logger.warning(
         "Workflows named %s of version %s wait and no live process may run them (%s); start one "
         "that may, or resume or fork them under another version",
-        name,
+        shown(name),
         shown(version or "none"),
         reason,
         stacklevel=2,
