@@ -175,6 +175,25 @@ ROWS = (
         quick={"samples": 6},
     ),
     Row(
+        name="backlog_rate",
+        program="backlog",
+        figures=(
+            Figure("workflows_per_s", "queue drain, backlog of 100,000", "workflows/s", True),
+        ),
+        parameters={"runs": 100_000, "seconds": 5},
+        quick={"runs": 3000, "seconds": 1},
+    ),
+    Row(
+        name="backlog_beside",
+        program="backlog",
+        figures=(
+            Figure("p50_ms", "enqueue to start beside a backlog of 100,000, p50", "ms"),
+            Figure("p99_ms", "enqueue to start beside a backlog of 100,000, p99", "ms"),
+        ),
+        parameters={"runs": 100_000, "samples": 20},
+        quick={"runs": 3000, "samples": 4},
+    ),
+    Row(
         name="send_latency",
         program="send_latency",
         figures=(
