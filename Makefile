@@ -14,7 +14,7 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 TYPED := $(wildcard src tests tools bench)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench storm queues transactions faults soak simulate clean
+.PHONY: help demo test check bench storm queues transactions client faults soak simulate clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ queues: $(VENV)/.dev ## Kill workers of limited queues and count every limit fro
 
 transactions: $(VENV)/.dev ## Kill workers amid transactions and count every effect
 	@$(BIN)/python -m tests.process.transactions_storm
+
+client: $(VENV)/.dev ## Kill workers while clients enqueue, talk to and steer many runs
+	@$(BIN)/python -m tests.process.client_storm
 
 faults: $(VENV)/.dev ## Outages, frozen processes, takeovers: what is lost or done twice
 	@$(BIN)/python -m tests.process.faults

@@ -18,14 +18,23 @@ class VersionRegistration:
     application_name: str
 
 
-REGISTER = Statement(
+# More than one unique index holds a version's name. A conflict that is bound to one of them may be
+# found in another one first, as an error, when two processes launch a new version at once; without
+# a target all of them count.
+ADD = Statement(
     """
     INSERT INTO {application_versions} (version_id, version_name, version_timestamp, created_at,
         application_name)
     VALUES (:version_id, :version_name, {now_ms}, {now_ms}, :application_name)
-    ON CONFLICT (version_name) DO UPDATE
-        SET application_name = COALESCE(application_versions.application_name, :application_name)
-    RETURNING application_name
+    ON CONFLICT DO NOTHING
+    """
+)
+
+CLAIM = Statement(
+    """
+    UPDATE {application_versions}
+    SET application_name = COALESCE(application_name, :application_name)
+    WHERE version_name = :version_name RETURNING application_name
     """
 )
 
@@ -34,12 +43,8 @@ def register_rows(tx: Tx, rows: Sequence[VersionRegistration]) -> list[str]:
     """Make versions known, keeping the age of known ones; for each its owning application."""
     owners: list[str] = []
     for row in rows:
-        answer = tx.one(
-            REGISTER,
-            version_id=row.version_id,
-            version_name=row.version_name,
-            application_name=row.application_name,
-        )
+        _add(tx, row)
+        answer = tx.one(CLAIM, version_name=row.version_name, application_name=row.application_name)
         assert answer is not None
         owners.append(answer[0])
     return owners
@@ -102,17 +107,13 @@ class VersionChoice:
 # are chosen within one tick of the clock.
 CHOOSE = Statement(
     """
-    INSERT INTO {application_versions} AS version (version_id, version_name, version_timestamp,
-        created_at, application_name)
-    SELECT :version_id, :version_name, CASE WHEN latest.at >= {now_ms} THEN latest.at + 1
-        ELSE {now_ms} END, {now_ms}, :application_name
-    FROM (SELECT COALESCE(MAX(version_timestamp), 0) AS at FROM {application_versions}) AS latest
-    WHERE TRUE
-    ON CONFLICT (version_name) DO UPDATE
-        SET version_timestamp = excluded.version_timestamp,
-            application_name = COALESCE(version.application_name, excluded.application_name)
-        WHERE version.application_name IS NULL
-           OR version.application_name = excluded.application_name
+    UPDATE {application_versions}
+    SET version_timestamp = CASE WHEN latest.at >= {now_ms} THEN latest.at + 1 ELSE {now_ms} END,
+        application_name = COALESCE(application_name, :application_name)
+    FROM (SELECT COALESCE(MAX(version_timestamp), 0) AS at FROM {application_versions}
+          WHERE version_name <> :version_name) AS latest
+    WHERE version_name = :version_name
+      AND (application_name IS NULL OR application_name = :application_name)
     """
 )
 OWNER = Statement(
@@ -124,9 +125,9 @@ def choose_all(tx: Tx, choices: Sequence[VersionChoice]) -> list[str | None]:
     """Make versions the latest; for each its owner, which is another one where it was refused."""
     owners: list[str | None] = []
     for choice in choices:
+        _add(tx, choice)
         tx.run(
             CHOOSE,
-            version_id=choice.version_id,
             version_name=choice.version_name,
             application_name=choice.application_name,
         )
@@ -136,3 +137,12 @@ def choose_all(tx: Tx, choices: Sequence[VersionChoice]) -> list[str | None]:
 
 
 choose: Final = Write("choose_version", choose_all, rank=1)
+
+
+def _add(tx: Tx, version: VersionRegistration | VersionChoice) -> None:
+    tx.run(
+        ADD,
+        version_id=version.version_id,
+        version_name=version.version_name,
+        application_name=version.application_name,
+    )
