@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dbos.storage.rows import FinishRow
+import pytest
+
+from dbos.storage.management import Command, Commanded
+from dbos.storage.rewinding import Rewinding, Rewound
+from dbos.storage.rows import FinishRow, Recorded
 from dbos.storage.snapshots import RunState, Snapshot, StepState
 from dbos.testing import invariants
+from dbos.testing.asks import Ask
 from dbos.testing.ledger import Ledger
 from dbos.testing.report import Ending, Outcome
 
@@ -120,3 +125,102 @@ def test_a_run_of_its_own_is_no_fault_of_a_replaced_process() -> None:
     empty = replace(SNAPSHOT, runs={}, steps={})
 
     assert list(invariants.fenced(empty, SNAPSHOT)) == []
+
+
+CANCELLED = ENDED._replace(status="CANCELLED", output=None)
+STOPPED = replace(SNAPSHOT, runs={"order": CANCELLED})
+GONE = replace(SNAPSHOT, runs={}, steps={})
+DELETE = Ask("delete", ("order",))
+OTHER_DELETE = Ask("delete", ("other",))
+
+
+@pytest.mark.parametrize(
+    ("left", "later", "final", "is_kept"),
+    [
+        (STOPPED, [], SNAPSHOT, False),
+        (STOPPED, [Ask("resume", ("order",))], SNAPSHOT, True),
+        (STOPPED, [Ask("rewind", ("order",), 1)], SNAPSHOT, True),
+        (STOPPED, [Ask("resume", ("other",))], SNAPSHOT, False),
+        (SNAPSHOT, [Ask("resume", ("order",))], STOPPED, False),
+        (SNAPSHOT, [DELETE], GONE, True),
+        (SNAPSHOT, [OTHER_DELETE], GONE, False),
+        (SNAPSHOT, [Ask("rewind", ("order",), 1)], GONE, False),
+        (SNAPSHOT, [DELETE], replace(SNAPSHOT, steps={}), False),
+    ],
+)
+def test_only_what_was_asked_for_changes_what_was_written(
+    left: Snapshot, later: list[Ask], final: Snapshot, is_kept: bool
+) -> None:
+    found = list(invariants.written_is_kept(left, final, later))
+
+    assert (found == []) is is_kept
+
+
+def test_a_child_goes_with_its_parent_only_where_that_was_asked_for() -> None:
+    child = replace(SNAPSHOT, runs={"order": ENDED._replace(parent="day"), "day": ENDED})
+    alone, family = Ask("delete", ("day",)), Ask("delete", ("day",), with_children=True)
+
+    assert list(invariants.written_is_kept(child, GONE, [family])) == []
+    assert list(invariants.written_is_kept(child, GONE, [alone])) != []
+
+
+def test_a_step_of_a_fork_may_have_run_in_its_source_only_if_it_was_copied() -> None:
+    fork = ENDED._replace(workflow_id="fork", forked_from="order")
+    copy = STEP._replace(workflow_id="fork")
+    runs, steps = {**SNAPSHOT.runs, "fork": fork}, {**SNAPSHOT.steps, ("fork", 1): copy}
+    forked = replace(OUTCOME, snapshot=replace(SNAPSHOT, runs=runs, steps=steps))
+
+    above = list(invariants.bodies_ran(OUTCOME, forked, [Ask("fork", ("fork", "order"), 2)]))
+    below = list(invariants.bodies_ran(OUTCOME, forked, [Ask("fork", ("fork", "order"), 1)]))
+
+    assert above == []
+    assert below == [("a recorded step has run", "step 1 of workflow fork (charge) never did")]
+
+
+@pytest.mark.parametrize(
+    ("ask", "after", "is_fenced"),
+    [
+        (Ask("cancel", ("order",)), STOPPED, True),
+        (Ask("cancel", ("order",), caller_id="order"), STOPPED, False),
+        (Ask("cancel", ("other",)), STOPPED, False),
+        (Ask("resume", ("order",)), SNAPSHOT, False),
+        (DELETE, GONE, True),
+        (OTHER_DELETE, GONE, False),
+    ],
+)
+def test_a_replaced_process_may_only_steer_from_outside(
+    ask: Ask, after: Snapshot, is_fenced: bool
+) -> None:
+    pending = ENDED._replace(status="PENDING", output=None)
+    before = replace(SNAPSHOT, runs={"order": pending})
+
+    found = list(invariants.fenced(before, after, [ask]))
+
+    assert (found == []) is is_fenced
+
+
+def test_a_process_does_not_count_on_what_it_asked_to_be_taken_away() -> None:
+    ledger = Ledger(recorded={("order", 1), ("order", 2)}, admitted={"order"})
+
+    ledger.ask("rewind", Rewinding("order", 2, "claim", "queue", None, None))
+    after_rewind = set(ledger.recorded)
+    ledger.ask("delete", Command(("order",)))
+
+    assert after_rewind == {("order", 1)}
+    assert (ledger.recorded, ledger.admitted) == (set(), set())
+
+
+@pytest.mark.parametrize(
+    ("write", "arg", "answer"),
+    [
+        ("delete", Command(("order",)), Commanded(Recorded("lost", "PENDING"))),
+        ("rewind", Rewinding("order", 1, "claim", "queue", None, None), Rewound("active")),
+    ],
+)
+def test_what_was_refused_takes_nothing_away(write: str, arg: object, answer: object) -> None:
+    ledger = Ledger(recorded={("order", 1)}, admitted={"order"})
+
+    ledger.ask(write, arg)
+    ledger.acknowledge(arg, answer)
+
+    assert (ledger.recorded, ledger.admitted, ledger.asks) == ({("order", 1)}, {"order"}, [])

@@ -14,11 +14,11 @@ from dbos.engine.replay import Replay
 from dbos.ops import sleep as ops_sleep
 from dbos.runtime.aio import AsyncIo
 from dbos.runtime.blocking import BlockingIo
-from dbos.storage import steps, workflows
+from dbos.storage import rewinding, steps, workflows
 from dbos.storage.protocol import Statement, Write
 from dbos.storage.rows import Recorded, RecordedStep, StepRow
 from dbos.testing import Moment, Report, explore_crashes
-from tests.crash.corpus import CORPUS
+from tests.crash.whole import CORPUS
 
 Commit = Callable[..., Any]
 
@@ -92,6 +92,15 @@ def test_a_replay_that_delivers_in_another_order_is_noticed(
     report = explore_crashes(CORPUS[name], moments=("before",))
 
     assert "same result" in rules_broken(report)
+
+
+def test_a_rewind_that_takes_back_too_much_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    everything = without(rewinding.DROP_STEPS, " AND function_id >= :start_step")
+    monkeypatch.setattr(rewinding, "DROP_STEPS", everything)
+
+    report = explore_crashes(CORPUS["rewind_from_a_workflow"], moments=("before",))
+
+    assert "a recorded step never runs again" in rules_broken(report)
 
 
 def test_an_invariant_of_the_user_is_checked_at_every_point() -> None:

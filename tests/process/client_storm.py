@@ -55,36 +55,41 @@ class ClientStorm:
         self._runs = runs
         self._killed = 0
         self._workers: list[subprocess.Popen[bytes]] = []
+        self._processes: list[subprocess.Popen[bytes]] = []
+        """All that were started."""
 
     def run(self) -> Findings:
         began = time.monotonic()
-        client: subprocess.Popen[bytes] | None = None
+        exits = 0
         try:
             self._workers = [self._worker() for _ in range(WORKERS)]
             for worker in self._workers:
                 _be_ready(worker)
             client = self._start("client_errands", str(self._seed), str(self._runs))
             self._kill_while(client, began + PATIENCE_S)
+            exits = client.returncode
             for worker in self._workers:
                 worker.communicate(timeout=60)
         finally:
-            for process in [*self._workers, *([] if client is None else [client])]:
+            for process in self._processes:
                 process.kill()
                 process.communicate()
-        return self._findings(client.returncode, time.monotonic() - began)
+        return self._findings(exits, time.monotonic() - began)
 
     def _worker(self) -> subprocess.Popen[bytes]:
         return self._start("client_worker")
 
     def _start(self, module: str, *arguments: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", f"tests.process.{module}", self._url]
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [*command, str(self._directory), *arguments],
             cwd=ROOT,
             env=environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
+        self._processes.append(process)
+        return process
 
     def _kill_while(self, client: subprocess.Popen[bytes], until: float) -> None:
         """Kill a worker now and then while the client is at work, then let it finish."""

@@ -18,6 +18,8 @@ class RunState(NamedTuple):
     error: str | None
     forked_from: str | None = None
     """The run whose recorded operations it began with."""
+    parent: str | None = None
+    """The run that started it."""
 
 
 class StepState(NamedTuple):
@@ -48,7 +50,10 @@ class Snapshot:
 
 
 RUNS = Statement(
-    "SELECT workflow_uuid, status, name, output, error, forked_from FROM {workflow_status}"
+    """
+    SELECT workflow_uuid, status, name, output, error, forked_from, parent_workflow_id
+    FROM {workflow_status}
+    """
 )
 
 STEPS = Statement(

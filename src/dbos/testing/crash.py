@@ -189,11 +189,11 @@ class _Explorer:
 
     def _thawed(self, old: World, database: WorkDatabase) -> list[Finding]:
         """Let a process go on whose work has been finished by another."""
-        before = database.snapshot()
+        before, asked = database.snapshot(), len(old.ledger.asks)
         old.timeline.thaw()
         old.catch_up()
         old.timeline.come_to_rest(1.0)
-        found = list(invariants.fenced(before, database.snapshot()))
+        found = list(invariants.fenced(before, database.snapshot(), old.ledger.asks[asked:]))
         found += [
             (f"{rule}, to the caller of the frozen process", story)
             for rule, story in invariants.same_ending(self._baseline.ending, old.ending)
@@ -224,13 +224,13 @@ class _Explorer:
 def _thawed_early(old: World, new: World, database: WorkDatabase) -> list[Finding]:
     """Let a process go on while its successor owns the work and has done nothing with it yet."""
     database.await_claims()
-    before = database.snapshot()
+    before, asked = database.snapshot(), len(old.ledger.asks)
     old.timeline.thaw()
     old.timeline.come_to_rest(2.0)
     after = database.snapshot()
     new.ledger.knows(after.steps)
     new.timeline.thaw()
-    return list(invariants.fenced(before, after))
+    return list(invariants.fenced(before, after, old.ledger.asks[asked:]))
 
 
 def _outcome(world: World, *, snapshot_of: WorkDatabase, bodies: Counter[StepKey]) -> Outcome:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from dbos.lifecycle import ERROR, SUCCESS, TERMINAL
 from dbos.storage.snapshots import Snapshot
+from dbos.testing.asks import Ask, Kind, are_about, parents_of
 from dbos.testing.ledger import Ledger, StepKey
 from dbos.testing.report import Ending, Outcome
 
@@ -34,14 +35,19 @@ def of_a_crash(
     yield from same_ending(baseline.ending, outcome.ending)
     yield from nothing_left(outcome.snapshot)
     yield from same_content(baseline.snapshot, outcome.snapshot)
-    for life in lives:
-        durable = outcome.snapshot if life.went_on else life.left
-        yield from acknowledged_is_durable(life.ledger, durable)
-        yield from written_is_kept(life.left, outcome.snapshot)
+    for index, life in enumerate(lives):
+        later = [ask for after in lives[index + 1 :] for ask in after.ledger.asks] + last.asks
+        if life.went_on:
+            yield from acknowledged_is_durable(life.ledger, outcome.snapshot, later)
+            later = [*life.ledger.asks, *later]
+        else:
+            yield from acknowledged_is_durable(life.ledger, life.left)
+        yield from written_is_kept(life.left, outcome.snapshot, later)
         yield from no_repeats(life.ledger)
     yield from acknowledged_is_durable(last, outcome.snapshot)
     yield from no_repeats(last)
-    yield from bodies_ran(baseline, outcome)
+    asks = [ask for life in lives for ask in life.ledger.asks] + last.asks
+    yield from bodies_ran(baseline, outcome, asks)
 
 
 def without_a_crash(ledger: Ledger, outcome: Outcome) -> Iterator[Finding]:
@@ -89,11 +95,19 @@ def same_content(expected: Snapshot, found: Snapshot) -> Iterator[Finding]:
         yield "same messages", f"expected {expected.messages}, found {found.messages}"
 
 
-def acknowledged_is_durable(ledger: Ledger, snapshot: Snapshot) -> Iterator[Finding]:
-    """What the process was told is recorded is in the database, as it was told."""
+def acknowledged_is_durable(
+    ledger: Ledger, snapshot: Snapshot, by_others: Sequence[Ask] = ()
+) -> Iterator[Finding]:
+    """What the process was told is recorded is in the database, as it was told.
+
+    Unless others asked that the run be deleted, and it is not there at all.
+    """
     rule = "acknowledged means durable"
+    gone = _deleted(ledger, snapshot, by_others)
     for key, row in list(ledger.records.items()):
         step = snapshot.steps.get(key)
+        if key[0] in gone:
+            continue
         if step is None:
             yield rule, f"{_step(key)} ({row.function_name}) was acknowledged and is not there"
         elif (step.name, step.output, step.error) != (row.function_name, row.output, row.error):
@@ -101,20 +115,38 @@ def acknowledged_is_durable(ledger: Ledger, snapshot: Snapshot) -> Iterator[Find
     for workflow_id, outcome in list(ledger.outcomes.items()):
         run = snapshot.runs.get(workflow_id)
         told = (outcome.status, outcome.output, outcome.error)
+        if workflow_id in gone:
+            continue
         if run is None or (run.status, run.output, run.error) != told:
             yield rule, f"the outcome of workflow {workflow_id} is not the acknowledged one"
     for workflow_id in list(ledger.admitted):
-        if workflow_id not in snapshot.runs:
+        if workflow_id not in snapshot.runs and workflow_id not in gone:
             yield rule, f"workflow {workflow_id} was acknowledged and is not there"
 
 
-def written_is_kept(left: Snapshot, final: Snapshot) -> Iterator[Finding]:
-    """A recorded step never changes, and neither does an outcome; a cancel may be resumed."""
+def written_is_kept(
+    left: Snapshot, final: Snapshot, later: Sequence[Ask] = ()
+) -> Iterator[Finding]:
+    """A recorded step never changes, and neither does an outcome, but by what was asked later.
+
+    A deleted run goes with its steps. One that was resumed or rewound ends once more; the steps
+    and the success or error of a run that is played again are the same again.
+    """
+    parents = parents_of(left.runs)
     for key, step in left.steps.items():
+        if key[0] not in final.runs and are_about(later, ["delete"], key[0], parents):
+            continue
         if final.steps.get(key) != step:
             yield "a record never changes", f"{_step(key)} ({step.name}) changed after the crash"
     for workflow_id, run in left.runs.items():
-        if run.status in FINAL and final.runs.get(workflow_id) != run:
+        now = final.runs.get(workflow_id)
+        ways: list[Kind] = ["delete"] if now is None else ["resume", "rewind"]
+        is_asked = are_about(later, ways, workflow_id, parents)
+        if (
+            now != run
+            and run.status in TERMINAL
+            and not (is_asked and (now is None or run.status not in FINAL))
+        ):
             yield "an outcome never changes", f"that of workflow {workflow_id} did"
 
 
@@ -124,32 +156,39 @@ def no_repeats(ledger: Ledger) -> Iterator[Finding]:
         yield "a recorded step never runs again", f"the body of {_step(key)} did"
 
 
-def bodies_ran(baseline: Outcome, outcome: Outcome) -> Iterator[Finding]:
-    """Every recorded step has run at least once; that of a fork perhaps in its source."""
+def bodies_ran(baseline: Outcome, outcome: Outcome, asks: Sequence[Ask] = ()) -> Iterator[Finding]:
+    """Every recorded step has run at least once; in its source if it was copied into a fork."""
+    copied = {ask.workflow_ids[0]: ask for ask in asks if ask.kind == "fork"}
     with_body = {
         baseline.snapshot.steps[key].name
         for key in baseline.bodies
         if key in baseline.snapshot.steps
     }
     for key, step in outcome.snapshot.steps.items():
-        source_id = outcome.snapshot.runs[key[0]].forked_from
-        in_source = source_id is not None and outcome.bodies.get((source_id, key[1]))
-        if step.name in with_body and not outcome.bodies.get(key) and not in_source:
+        origin = key
+        while (fork := copied.get(origin[0])) is not None and key[1] < fork.start_step:
+            origin = fork.workflow_ids[1], key[1]
+        if step.name in with_body and not outcome.bodies.get(origin):
             yield "a recorded step has run", f"{_step(key)} ({step.name}) never did"
 
 
-def fenced(before: Snapshot, after: Snapshot) -> Iterator[Finding]:
+def fenced(before: Snapshot, after: Snapshot, asks: Sequence[Ask] = ()) -> Iterator[Finding]:
     """A process that was replaced writes nothing to the runs that were taken from it.
 
-    As any other process it may still ask for a cancel or a resume of them: those are no outcomes.
+    As any other process it may still steer them, from outside of their code: that is no outcome.
     """
     rule = "a replaced process writes nothing"
+    parents = parents_of(before.runs)
+    outside = [ask for ask in asks if ask.caller_id not in before.runs]
     for workflow_id, run in before.runs.items():
         now = after.runs.get(workflow_id)
-        if now is None or (now != run and now.status in FINAL):
+        ways: list[Kind] = ["delete"] if now is None else ["cancel", "resume", "rewind"]
+        is_asked = are_about(outside, ways, workflow_id, parents)
+        if now != run and not (is_asked and (now is None or now.status not in FINAL)):
             yield rule, f"it wrote an outcome of workflow {workflow_id}"
     for key in _changed(before, after):
-        if key[0] in before.runs:
+        is_removed = key not in after.steps and any(ask.removes(key, parents) for ask in outside)
+        if key[0] in before.runs and not is_removed:
             yield rule, f"it wrote {_step(key)}"
     for what, old, new in (
         ("an event", before.events, after.events),
@@ -168,6 +207,17 @@ def replayed(before: Snapshot, replay: Ledger, after: Snapshot) -> Iterator[Find
         yield rule, f"{_step(key)} was written"
     if before.runs != after.runs:
         yield rule, "an outcome differs"
+
+
+def _deleted(ledger: Ledger, snapshot: Snapshot, asks: Sequence[Ask]) -> frozenset[str]:
+    """The runs a process heard of that are gone because somebody else asked for that."""
+    parents = {row.child_workflow_id or "": key[0] for key, row in list(ledger.records.items())}
+    known = {key[0] for key in list(ledger.records)} | ledger.outcomes.keys() | ledger.admitted
+    return frozenset(
+        run
+        for run in known
+        if run not in snapshot.runs and are_about(asks, ["delete"], run, parents)
+    )
 
 
 def _changed(before: Snapshot, after: Snapshot) -> Iterable[StepKey]:

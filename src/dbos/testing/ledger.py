@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from dbos.engine.context import Scope
 from dbos.storage.deduplication import Contest
 from dbos.storage.rows import Admitted, ChildLaunch, FinishRow, NewRun, Recorded, StepRow
+from dbos.testing.asks import Ask, StepKey, ask_in, is_granted
 
-StepKey = tuple[str, int]
+__all__ = ["Ledger", "StepKey", "subject"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Forgotten:
+    """What was known before something was asked for that takes it away."""
+
+    ask: Ask
+    recorded: frozenset[StepKey]
+    records: Mapping[StepKey, StepRow]
+    outcomes: Mapping[str, FinishRow]
+    admitted: frozenset[str]
 
 
 @dataclass(slots=True)
@@ -29,6 +41,9 @@ class Ledger:
     """How often each step's body was begun."""
     repeats: list[StepKey] = field(default_factory=list[StepKey])
     """Bodies that were begun although the step was recorded."""
+    asks: list[Ask] = field(default_factory=list[Ask])
+    """What it asked for that changes or removes what runs have made durable."""
+    _unanswered: dict[int, _Forgotten] = field(default_factory=dict[int, _Forgotten])
     _inside: dict[int, Scope] = field(default_factory=dict[int, Scope])
 
     def body_begins(self, scope: Scope) -> bool:
@@ -49,8 +64,26 @@ class Ledger:
         """These steps are recorded already."""
         self.recorded.update(steps)
 
+    def ask(self, write_name: str, arg: object) -> None:
+        """A write is about to happen; what it may take away is not known to be there any more."""
+        ask = ask_in(write_name, arg)
+        if ask is None:
+            return
+        self.asks.append(ask)
+        forgotten = self._covered_by(ask)
+        self._unanswered[id(arg)] = forgotten
+        self.recorded -= forgotten.recorded
+        for key in forgotten.records:
+            del self.records[key]
+        for workflow_id in forgotten.outcomes:
+            del self.outcomes[workflow_id]
+        self.admitted -= forgotten.admitted
+
     def acknowledge(self, arg: object, answer: object) -> None:
         """A write was answered. Writes that record nothing need no entry."""
+        forgotten = self._unanswered.pop(id(arg), None)
+        if forgotten is not None and not is_granted(answer):
+            self._remember(forgotten)
         match arg, answer:
             case NewRun(), Admitted():
                 self.admitted.add(arg.workflow_uuid)
@@ -58,6 +91,34 @@ class Ledger:
                 self.outcomes[arg.workflow_uuid] = arg
             case _:
                 self._acknowledge_record(arg, answer)
+
+    def _covered_by(self, ask: Ask) -> _Forgotten:
+        if ask.kind not in ("delete", "rewind"):
+            return _Forgotten(ask, frozenset(), {}, {}, frozenset())
+        parents = {
+            row.child_workflow_id: key[0]
+            for key, row in list(self.records.items())
+            if row.child_workflow_id is not None
+        }
+        return _Forgotten(
+            ask,
+            frozenset(key for key in list(self.recorded) if ask.removes(key, parents)),
+            {key: row for key, row in list(self.records.items()) if ask.removes(key, parents)},
+            {run: row for run, row in list(self.outcomes.items()) if ask.is_about(run, parents)},
+            frozenset(
+                run
+                for run in list(self.admitted)
+                if ask.kind == "delete" and ask.is_about(run, parents)
+            ),
+        )
+
+    def _remember(self, forgotten: _Forgotten) -> None:
+        """It was refused, so that all is there as before."""
+        self.asks.remove(forgotten.ask)
+        self.recorded |= forgotten.recorded
+        self.records.update(forgotten.records)
+        self.outcomes.update(forgotten.outcomes)
+        self.admitted |= forgotten.admitted
 
     def _acknowledge_record(self, arg: object, answer: object) -> None:
         verdict = answer if isinstance(answer, Recorded) else getattr(answer, "recorded", None)

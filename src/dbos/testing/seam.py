@@ -43,6 +43,7 @@ class WatchedIo:
 
     async def commit(self, write: Write[A, R], arg: A, lane_key: str) -> R:
         with self._effect("commit", write.name, *subject(arg)):
+            self._ledger.ask(write.name, arg)
             answer = await self._inner.commit(write, arg, lane_key)
         self._ledger.acknowledge(arg, answer)
         return answer
