@@ -12,7 +12,7 @@ import math
 import re
 from collections.abc import Iterable
 from numbers import Integral, Number
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Final, Literal, TypeVar, cast
 
 from dbos.errors import DBOSException, DBOSInvalidInputError
 
@@ -38,6 +38,8 @@ SHORTEST_POLL_S = 0.001
 
 # JSON text escapes NUL always, and a real backslash as two, so an odd one is the escape.
 _ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+
+APPLICATION_NAME: Final = re.compile(r"[a-z0-9-_]{3,256}")
 
 QueueConflictPolicy = Literal["update_if_latest_version", "always_update", "never_update"]
 
@@ -149,6 +151,16 @@ def topic(value: object) -> str | None:
             f"topic {NULL_TOPIC} is reserved; pass topic=None to use no topic"
         )
     return optional_identifier(value, "topic")
+
+
+def application_name(value: object) -> str:
+    """The name of an application that is to own something."""
+    if not isinstance(value, str) or APPLICATION_NAME.fullmatch(value) is None:
+        raise DBOSException(
+            "Invalid application name: it must have 3 to 256 characters, all of them a-z, 0-9, "
+            "'-' or '_'"
+        )
+    return value
 
 
 def queue_name(value: object) -> str:

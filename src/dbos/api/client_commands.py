@@ -12,7 +12,7 @@ from dbos.api.twins import awaitable, blocking
 from dbos.engine.context import current_scope
 from dbos.engine.engine import Runtime
 from dbos.engine.site import NOWHERE
-from dbos.ops import forks, inspection, management, retention, versions
+from dbos.ops import forks, inspection, management, renaming, retention, versions
 from dbos.ops.forks import ForkCall, Placement
 
 
@@ -47,6 +47,9 @@ class ClientCommands(OutsideCaller):
     get_latest_application_version_async: Final = awaitable(versions.get_latest_application_version)
     set_latest_application_version: Final = blocking(versions.set_latest_application_version)
     set_latest_application_version_async: Final = awaitable(versions.set_latest_application_version)
+
+    rename_application: Final = blocking(renaming.rename_application)
+    rename_application_async: Final = awaitable(renaming.rename_application)
 
     def resume_workflow(
         self, workflow_id: str, *, queue_name: str | None = None

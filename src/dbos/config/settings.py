@@ -22,12 +22,12 @@ from dbos.config.database_url import (
 from dbos.config.declaration import AttributeFormat, DBOSConfig, FailoverConfig, VersionPolicy
 from dbos.config.reading import ConfigReader
 from dbos.errors import DBOSException, DBOSInitializationError
+from dbos.validation import APPLICATION_NAME
 
 PATCHING_VERSION = "PATCHING_ENABLED"
 DEFAULT_LABEL = "local"
 DEFAULT_SCHEMA = "dbos"
 
-_NAME = re.compile(r"[a-z0-9-_]{3,256}")
 _AGE = re.compile(r"(\d+(?:\.\d+)?)([dhms])")
 _SECONDS_PER_UNIT = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 _LONGEST_POSTGRES_NAME = 63
@@ -218,7 +218,7 @@ def application_name(value: object) -> str:
         raise DBOSInitializationError(
             "Invalid app name: the configuration must specify an application name (key 'name')"
         )
-    if not isinstance(value, str) or _NAME.fullmatch(value) is None:
+    if not isinstance(value, str) or APPLICATION_NAME.fullmatch(value) is None:
         raise DBOSInitializationError(
             "Invalid app name: it must have 3 to 256 characters, all of them a-z, 0-9, '-' or '_'"
         )
