@@ -23,7 +23,7 @@ __all__ = ["api", "app", "database_url", "empty_database", "log", "shared_databa
 
 @pytest.fixture
 def client(app: Application, database_url: str) -> Iterator[DBOSClient]:
-    """A nameless client beside a launched application."""
-    made = DBOSClient(system_database_url=database_url)
+    """A nameless client beside a launched application; its waits are pushed."""
+    made = DBOSClient(system_database_url=database_url, use_listen_notify=True)
     yield made
     made.destroy()

@@ -54,6 +54,16 @@ def test_a_client_enqueues_and_awaits(desk: Queue, client: DBOSClient) -> None:
 
 
 @pytest.mark.usefixtures("desk")
+def test_a_client_that_does_not_listen_looks(database_url: str) -> None:
+    client = DBOSClient(system_database_url=database_url)
+
+    result = client.enqueue(ADD, 1, 1).get_result()
+    client.destroy()
+
+    assert result == 2
+
+
+@pytest.mark.usefixtures("desk")
 def test_a_client_talks_to_a_workflow(client: DBOSClient) -> None:
     handle = client.enqueue(CHAT)
 
