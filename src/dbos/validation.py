@@ -414,8 +414,15 @@ def mapping(value: object, name: str) -> None:
 
 def parentheses(value: object, usage: str) -> None:
     """What a decorator is called with; a function or class means that it was not called."""
-    if callable(value):
+    if callable(value) or isinstance(value, staticmethod | classmethod):
         raise DBOSInvalidInputError(f"Parentheses are required: write {usage}")
+
+
+def only_keywords(value: object, usage: str) -> None:
+    """What came in front of a decorator's keywords: nothing may."""
+    parentheses(value, usage)
+    if value is not None:
+        raise DBOSInvalidInputError(f"{usage} takes keyword arguments only, such as name=...")
 
 
 def flag(value: object, name: str) -> bool:

@@ -371,3 +371,23 @@ def test_what_is_no_function_cannot_be_a_step(app: Application) -> None:
 def test_what_is_no_function_cannot_be_decorated(shop: Application, kind: str) -> None:
     with pytest.raises(DBOSInvalidInputError, match=f"@DBOS.{kind}.. needs a function, not int"):
         getattr(DBOS, kind)()(5)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["workflow", "step", "transaction", "dbos_class", "required_roles", "default_required_roles"],
+)
+def test_a_decorator_without_parentheses_says_what_to_write(name: str) -> None:
+    decorator: Any = getattr(DBOS, name)
+
+    class Subject:
+        pass
+
+    with pytest.raises(DBOSInvalidInputError, match=rf"write @DBOS\.{name}\("):
+        decorator(Subject)
+
+
+@pytest.mark.parametrize("decorator", [DBOS.workflow, DBOS.step])
+def test_a_decorator_takes_its_name_as_a_keyword(decorator: Any) -> None:
+    with pytest.raises(DBOSInvalidInputError, match="keyword arguments only, such as name="):
+        decorator("checkout")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dbos import DBOS, ScheduleInput
+from dbos import DBOS, ScheduleInput, SetWorkflowID
 from dbos.api.assembly import LaunchedEngine
 from dbos.api.slot import SLOT
 from dbos.errors import (
@@ -290,6 +290,31 @@ def test_a_workflow_may_not_apply_backfill_or_trigger(report: Report, app: Appli
         return answers
 
     assert all("cannot be called from within a workflow" in text for text in meddle())
+
+
+@pytest.mark.parametrize("kind", ["step", "transaction"])
+def test_a_step_or_transaction_may_backfill_or_trigger(
+    report: Report, app: Application, kind: str
+) -> None:
+    report.create()
+
+    def start() -> list[str]:
+        backfilled = DBOS.backfill_schedule("reports", START - HOUR, START + HOUR)
+        return [handle.workflow_id for handle in (*backfilled, DBOS.trigger_schedule("reports"))]
+
+    starting = DBOS.step()(start) if kind == "step" else DBOS.transaction()(start)
+
+    @DBOS.workflow(name="starter")
+    def starter() -> list[str]:
+        return starting()
+
+    with SetWorkflowID("starter"):
+        backfilled, triggered = starter()
+
+    assert backfilled == f"sched-reports-{START.isoformat()}"
+    assert triggered.startswith("sched-reports-trigger-")
+    assert datetime.fromisoformat(DBOS.retrieve_workflow(triggered).get_result()) > START
+    assert len(app.steps("starter")) == 1
 
 
 def test_a_schedule_created_on_a_loop_fires(report: Report, app: Application) -> None:

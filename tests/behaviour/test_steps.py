@@ -305,13 +305,3 @@ def test_a_step_name_may_not_begin_like_ours(shop: Application) -> None:
         @DBOS.step(name="DBOS.mine")
         def mine() -> None:
             return None
-
-
-def test_the_parentheses_of_a_decorator_are_required(shop: Application) -> None:
-    def plain() -> None:
-        return None
-
-    with pytest.raises(TypeError):
-        DBOS.step(plain)  # type: ignore[call-arg, arg-type]
-    with pytest.raises(TypeError):
-        DBOS.workflow(plain)  # type: ignore[call-arg, arg-type]

@@ -50,7 +50,7 @@ def test_a_delay_is_moved_for_delayed_workflows_only(
 
     assert app.column("delayed", "delay_until_epoch_ms") == 5_000_000_000_000
     moved = app.column("other", "delay_until_epoch_ms")
-    assert moved - app.column("other", "updated_at") == 10**11
+    assert 0 <= app.column("other", "updated_at") - (moved - 10**11) < 60_000
     assert app.column("done", "delay_until_epoch_ms") == 4_000_000_000_000
 
 

@@ -89,6 +89,7 @@ def required_roles(roles: list[str]) -> Callable[[F], F]:
     Raises:
         DBOSNotAuthorizedError: by the decorated function; its `status_code` is 403.
     """
+    validation.parentheses(roles, '@DBOS.required_roles(["admin"])')
     required = checked_roles(roles)
 
     def decorate(function: F) -> F:
@@ -109,6 +110,7 @@ def default_required_roles(roles: list[str]) -> Callable[[C], C]:
 
     As `required_roles`, which replaces it for a single function.
     """
+    validation.parentheses(roles, '@DBOS.default_required_roles(["admin"])')
     required = checked_roles(roles)
 
     def decorate(kind: C) -> C:

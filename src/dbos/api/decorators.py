@@ -41,6 +41,8 @@ NO_DATABASE = (
 
 
 def workflow(
+    bare: None = None,
+    /,
     *,
     name: str | None = None,
     max_recovery_attempts: int | None = 100,
@@ -63,6 +65,7 @@ def workflow(
     Raises:
         DBOSConflictingRegistrationError: the name belongs to a step or transaction.
     """
+    validation.only_keywords(bare, "@DBOS.workflow()")
     if max_recovery_attempts is not None:
         validation.whole_number(max_recovery_attempts, "max_recovery_attempts", 0)
 
@@ -96,6 +99,8 @@ def workflow(
 
 
 def step(
+    bare: None = None,
+    /,
     *,
     name: str | None = None,
     retries_allowed: bool = False,
@@ -125,6 +130,7 @@ def step(
         DBOSException: "only supported for async steps", or the name begins with `DBOS.`.
         DBOSConflictingRegistrationError: the name belongs to a workflow or transaction.
     """
+    validation.only_keywords(bare, "@DBOS.step()")
     policy = step_policy(
         StepOptions(
             retries_allowed=retries_allowed,

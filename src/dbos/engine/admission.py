@@ -132,8 +132,8 @@ def check_same_target(run: NewRun, admitted: Admitted) -> None:
     if known != asked:
         raise DBOSConflictingWorkflowError(
             run.workflow_uuid,
-            f"Workflow {run.workflow_uuid} already exists with a different function, class or "
-            f"instance: it runs {_target(known)}, and {_target(asked)} was asked for. "
+            "already exists with a different function, class or instance: "
+            f"it runs {_target(known)}, and {_target(asked)} was asked for. "
             "Use another workflow ID.",
         )
     # The internal queue is where takeovers put runs that were on no queue: nobody chose it.

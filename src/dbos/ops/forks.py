@@ -128,8 +128,7 @@ def _made(forked: Forked, forking: Forking, call: ForkCall) -> str:
     if forked.outcome == "id_in_use":
         raise DBOSConflictingWorkflowError(
             forking.fork_id,
-            f"Workflow {forking.fork_id} already exists and is no fork of {forking.source_id}. "
-            "Use another workflow ID.",
+            f"already exists and is no fork of {forking.source_id}. Use another workflow ID.",
         )
     if forked.outcome == "known" and call.armed is not None and call.armed.reuse == "reject":
         raise DBOSWorkflowIDInUseError(forking.fork_id, status, name)

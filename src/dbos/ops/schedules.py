@@ -226,7 +226,7 @@ async def backfill(
     rt: Runtime, site: Site, schedule_name: str, start: datetime, end: datetime
 ) -> list[str]:
     """Start a run for every tick strictly between two moments that has none; all their ids."""
-    _not_in_run(site, "backfill_schedule")
+    _not_in_workflow(site, "backfill_schedule")
     validation.identifier(schedule_name, "schedule_name")
     first, last = _moment(start, "start"), _moment(end, "end")
     row = await _existing(rt, schedule_name)
@@ -241,7 +241,7 @@ async def backfill(
 
 async def trigger(rt: Runtime, site: Site, schedule_name: str) -> str:
     """Start one run of a schedule at once, paused or not; its id."""
-    _not_in_run(site, "trigger_schedule")
+    _not_in_workflow(site, "trigger_schedule")
     validation.identifier(schedule_name, "schedule_name")
     row = await _existing(rt, schedule_name)
     context, now_ms = ticks.context_of(rt.engine, row), rt.io.now_ms()
@@ -401,12 +401,6 @@ def _moment(value: object, name: str) -> datetime:
 
 def _not_in_workflow(site: Site, call: str) -> None:
     if site.run is not None:
-        raise DBOSException(f"{call}() cannot be called from within a workflow")
-
-
-def _not_in_run(site: Site, call: str) -> None:
-    """A step may not start workflows either."""
-    if site.scope.run is not None:
         raise DBOSException(f"{call}() cannot be called from within a workflow")
 
 

@@ -13,7 +13,7 @@ from dbos.errors import DBOSDatabaseError, DBOSInvalidInputError
 from dbos.storage.connections import PoolExhausted
 
 _PASSING_SQLITE_FAULTS = {
-    sqlite3.SQLITE_BUSY: "it stayed locked by another process for too long",
+    sqlite3.SQLITE_BUSY: "a transaction, of this process or another, held its lock for too long",
     sqlite3.SQLITE_LOCKED: "it stayed locked by another connection",
     sqlite3.SQLITE_FULL: "the disk is full; free some space",
     sqlite3.SQLITE_IOERR: "reading or writing the file failed; check the disk",

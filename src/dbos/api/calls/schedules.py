@@ -8,7 +8,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 from dbos import cron, validation
 from dbos.api.handles import SyncHandle, WorkflowHandle
-from dbos.api.slot import SLOT, around
+from dbos.api.slot import SLOT, runtime
 from dbos.api.twins import awaitable, blocking
 from dbos.engine.registry import registration_of
 from dbos.engine.site import here
@@ -77,10 +77,10 @@ class ScheduleCalls:
         among those returned. Naive datetimes are UTC.
 
         Raises:
-            DBOSException: the schedule "does not exist", or called from within a workflow.
+            DBOSException: the schedule "does not exist", or called from workflow code. A step may
+                call this, unrecorded.
         """
-        runtime = around().blocking
-        made = drive(schedules.backfill(runtime, here(0), schedule_name, start, end))
+        made = drive(schedules.backfill(runtime(), here(0), schedule_name, start, end))
         return [SyncHandle(workflow_id) for workflow_id in made]
 
     @staticmethod
@@ -88,9 +88,10 @@ class ScheduleCalls:
         """Start one run of a schedule at once, paused or not; durable when this returns.
 
         Raises:
-            DBOSException: the schedule "does not exist", or called from within a workflow.
+            DBOSException: the schedule "does not exist", or called from workflow code. A step may
+                call this, unrecorded.
         """
-        return SyncHandle(drive(schedules.trigger(around().blocking, here(0), schedule_name)))
+        return SyncHandle(drive(schedules.trigger(runtime(), here(0), schedule_name)))
 
 
 def _check(expression: str) -> None:
