@@ -7,7 +7,7 @@ import re
 import pytest
 
 from dbos import DBOS, SetWorkflowID
-from dbos.error import DBOSException
+from dbos.errors import DBOSException, DBOSInvalidInputError
 from tests.behaviour.application import Application, PowerCut
 
 
@@ -172,6 +172,36 @@ def test_an_edited_workflow_of_another_version_recovers_only_where_any_version_m
         assert DBOS.get_result("run") == "after the edit"
     else:
         assert app.column("run", "status") == "ENQUEUED"
+
+
+@pytest.mark.parametrize(("upgrades", "recovers"), [(None, False), (False, False), (True, True)])
+def test_a_workflow_that_upgrades_takes_on_runs_of_every_version(
+    app: Application, upgrades: bool | None, recovers: bool
+) -> None:
+    @DBOS.workflow(name="edited")
+    def before() -> str:
+        app.cut_power()
+
+    with pytest.raises(PowerCut), SetWorkflowID("run"):
+        before()
+    DBOS.destroy(destroy_registry=True)
+
+    @DBOS.workflow(name="edited", auto_upgrade=upgrades)
+    def after() -> str:
+        return "after the edit"
+
+    app.launch(application_version="v2")
+    if recovers:
+        assert DBOS.get_result("run") == "after the edit"
+    found = DBOS.list_workflows(workflow_ids=["run"])[0]
+
+    assert found.status == ("SUCCESS" if recovers else "ENQUEUED")
+    assert found.stranded_reason == (None if recovers else "version")
+
+
+def test_whether_a_workflow_upgrades_is_a_bool() -> None:
+    with pytest.raises(DBOSInvalidInputError, match="auto_upgrade must be a bool"):
+        DBOS.workflow(auto_upgrade="yes")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 def test_equal_explicit_versions_resume_each_other_whatever_the_code(app: Application) -> None:

@@ -48,6 +48,7 @@ def workflow(
     max_recovery_attempts: int | None = 100,
     serialization_type: WorkflowSerializationFormat | None = None,
     validate_args: ArgumentsValidator | None = None,
+    auto_upgrade: bool | None = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Make a function a durable workflow.
 
@@ -60,12 +61,15 @@ def workflow(
         replay. max_recovery_attempts: how often it is recovered before it is dead-lettered; None:
         without limit. serialization_type: format of its inputs, result, events, messages and
         streams. validate_args: `(args, kwargs) -> (args, kwargs)`, run when a queued or recovered
-        run begins.
+        run begins. auto_upgrade: True: a run that another version began may go on with this
+        function, as under the `version_policy` "any".
 
     Raises:
         DBOSConflictingRegistrationError: the name belongs to a step or transaction.
     """
     validation.only_keywords(bare, "@DBOS.workflow()")
+    if auto_upgrade is not None:
+        validation.flag(auto_upgrade, "auto_upgrade")
     if max_recovery_attempts is not None:
         validation.whole_number(max_recovery_attempts, "max_recovery_attempts", 0)
 
@@ -77,6 +81,7 @@ def workflow(
             max_recovery_attempts=max_recovery_attempts,
             serialization=serialization_type,
             validate_args=validate_args,
+            any_version=auto_upgrade is True,
         )
 
         def run(*args: Any, **kwargs: Any) -> Any:

@@ -39,6 +39,12 @@ def _own(told: Capabilities, engine: Engine) -> Capabilities:
         instances=registry.instances(),
         queues=[*told.queues, *declared],
         formats=sorted(engine.codec.readable),
+        upgraded=[
+            (known.run_name, of)
+            for known in registry.all()
+            if known.any_version
+            for of in registry.classes.class_names(known)
+        ],
     )
 
 
@@ -97,6 +103,8 @@ def _knows(one: Capable, kin: Kin) -> bool:
 def _passes(one: Capable, kin: Kin, fleet: Fleet) -> bool:
     """Whether the version rules of core 6.4 let this process run it."""
     if one.version_policy == "any" or one.application_version == kin.app_version:
+        return True
+    if (kin.name, kin.class_name) in one.can.upgraded:
         return True
     if kin.app_version is None:
         return fleet.latest.get(one.application_name) == one.application_version

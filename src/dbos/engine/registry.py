@@ -35,6 +35,8 @@ class Registration:
     validate_args: Callable[[tuple[Any, ...], dict[str, Any]], Any] | None = None
     options: Any = None
     """The step's policy; None for a workflow."""
+    any_version: bool = False
+    """Whether a run of it that another version began may go on here."""
     roles: tuple[str, ...] | None = None
     """The roles of which a caller needs one; None: what its class says."""
     class_roles: tuple[str, ...] = ()

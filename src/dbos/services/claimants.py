@@ -35,6 +35,9 @@ def capabilities(engine: Engine, queues: Sequence[str]) -> str:
         "functions": [
             [known.name, known.class_name, known.code_hash] for known in _functions(engine)
         ],
+        "upgraded": [
+            [known.name, known.class_name] for known in _functions(engine) if known.any_version
+        ],
         "instances": [list(instance) for instance in engine.registry.instances()],
         "queues": list(queues),
         "formats": sorted(engine.codec.readable),
@@ -45,7 +48,13 @@ def capabilities(engine: Engine, queues: Sequence[str]) -> str:
 def _functions(engine: Engine) -> list[Runnable]:
     registry = engine.registry
     return [
-        Runnable(known.run_name, registry.code_hash(known), class_name, known.is_async)
+        Runnable(
+            known.run_name,
+            registry.code_hash(known),
+            class_name,
+            known.is_async,
+            known.any_version,
+        )
         for known in registry.all()
         for class_name in registry.classes.class_names(known)
     ]

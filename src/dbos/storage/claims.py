@@ -48,6 +48,8 @@ class Runnable:
     code_hash: str | None
     class_name: str | None = None
     is_async: bool = False
+    any_version: bool = False
+    """Whether runs of every version may be run with it."""
 
     @property
     def key(self) -> str:
@@ -119,7 +121,8 @@ _ELIGIBLE = f"""
     AND (:any_version OR run.application_version = :application_version
          OR (:is_latest AND run.application_version IS NULL)
          OR (:by_source AND run.name || '{SEPARATOR}' || COALESCE(run.class_name, '')
-             || '{SEPARATOR}' || run.code_hash {{any_of(sources)}}))
+             || '{SEPARATOR}' || run.code_hash {{any_of(sources)}})
+         OR run.name || '{SEPARATOR}' || COALESCE(run.class_name, '') {{any_of(upgraded)}})
     THEN TRUE ELSE FALSE END
 """
 
@@ -525,6 +528,7 @@ def _eligibility(request: ClaimRequest, functions: Sequence[Runnable]) -> dict[s
             for known in functions
             if known.code_hash is not None
         ],
+        "upgraded": [known.key for known in functions if known.any_version],
         "instances": [SEPARATOR.join(instance) for instance in claimant.instances],
         "is_latest": claimant.is_latest,
         "any_version": claimant.any_version,

@@ -123,6 +123,8 @@ class Capabilities(msgspec.Struct, frozen=True):
     instances: list[tuple[str, str]] = []
     queues: list[str] = []
     formats: list[str] = []
+    upgraded: list[tuple[str, str | None]] = []
+    """Functions with which it runs what any version began."""
 
 
 class Capable(NamedTuple):
