@@ -37,7 +37,7 @@ def hanging_step(**options: Any) -> Callable[[Callable[..., Any]], Callable[...,
 
 
 class HangingDBOS(DBOS):
-    step = staticmethod(hanging_step)  # type: ignore[misc]
+    step = staticmethod(hanging_step)  # type: ignore[assignment, misc]
 
 
 def main() -> None:

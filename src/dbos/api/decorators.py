@@ -163,12 +163,8 @@ def step(
                 return called_as(caller, registration, args, kwargs)
             if is_odd:
                 refuse_async_predicate(policy, registration.name, registration.is_async)
-            call = place_call(
-                registration.name,
-                Call(registration.function, args, kwargs, registration.is_async),
-                policy,
-                caller,
-            )
+            body = Call(registration.function, args, kwargs, registration.is_async)
+            call = place_call(registration.name, body, policy, caller)
             if registration.is_async:
                 return run_step(run.engine.aio, call)
             return drive(run_step(run.engine.blocking, call))
