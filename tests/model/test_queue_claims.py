@@ -13,13 +13,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dbos.config import parse_database_url
-from dbos.storage import executors, management, recovery
+from dbos.storage import executors, management, recovery, rewinding
 from dbos.storage.management import Command
 from dbos.storage.open import open_database
 from dbos.storage.protocol import Database
 from dbos.storage.queue_limits import QueueLimits, RateLimit
 from dbos.storage.recovery import TakeOver
-from tests.storage.waiting_runs import QUEUE, Process, enqueue, find, finish, live, waiting
+from dbos.storage.rewinding import Rewinding
+from tests.storage.waiting_runs import QUEUE, Process, enqueue, finish, live, waiting
 from tests.support.postgres import PostgresAddress
 
 LONG_S = 100_000.0
@@ -50,7 +51,11 @@ events = st.lists(
         st.tuples(st.just("enqueue"), st.sampled_from(["a", "b", "c", None]), st.integers(0, 2)),
         st.tuples(st.just("claim"), st.integers(0, 1), st.integers(1, 3)),
         st.tuples(st.just("finish"), st.integers(0, 5), st.just(0)),
-        st.tuples(st.just("cancel"), st.integers(0, 9), st.just(0)),
+        st.tuples(
+            st.sampled_from(["cancel", "resume", "rewind", "delete"]),
+            st.integers(0, 9),
+            st.just(0),
+        ),
         st.tuples(st.just("die"), st.integers(0, 1), st.just(0)),
     ),
     max_size=25,
@@ -70,8 +75,11 @@ class Model:
         self.key: dict[str, str | None] = {}
         self.waiting: set[str] = set()
         self.begun: set[str] = set()
+        self.stopped: set[str] = set()
+        self.finished: set[str] = set()
         self.running: dict[str, str] = {}
         self.started: list[str] = []
+        """Every start, also of runs that were cancelled, resumed, rewound or deleted since."""
         for process in self.processes:
             live(database, process.incarnation, "{}")
 
@@ -87,17 +95,17 @@ class Model:
                 self.claim(self.processes[subject], number)
             case "finish" if self.running:
                 self.finish(sorted(self.running)[subject % len(self.running)])
-            case "cancel" if self.place:
-                self.cancel(sorted(self.place)[subject % len(self.place)])
+            case "cancel" | "resume" | "rewind" | "delete" if self.place:
+                getattr(self, kind)(sorted(self.place)[subject % len(self.place)])
             case "die":
                 self.die(subject)
             case _:
                 pass
 
     def enqueue(self, key: str | None, priority: int) -> None:
-        run = f"r{len(self.place)}"
+        run = f"r{len(self.key)}"
         enqueue(self.database, waiting(run, queue_partition_key=key, priority=priority))
-        self.place[run] = (priority, len(self.place))
+        self.place[run] = (priority, len(self.key))
         self.key[run] = key
         self.waiting.add(run)
 
@@ -120,15 +128,42 @@ class Model:
     def finish(self, run: str) -> None:
         finish(self.database, run)
         del self.running[run]
+        self.finished.add(run)
 
     def cancel(self, run: str) -> None:
         with self.database.write() as tx:
             management.cancel_all(tx, [Command((run,))])
         self.waiting.discard(run)
         self.running.pop(run, None)
-        if find(self.database, run, "status") == ("CANCELLED",) and run in self.started:
-            # A cancelled run keeps no start time, so it no longer counts for a limiter.
-            self.started = [started for started in self.started if started != run]
+        if run not in self.finished:
+            self.stopped.add(run)
+
+    def resume(self, run: str) -> None:
+        with self.database.write() as tx:
+            management.resume_all(tx, [Command((run,), queue_name=QUEUE)])
+        if run not in self.running and run not in self.finished:
+            self.wait_afresh(run)
+
+    def rewind(self, run: str) -> None:
+        change = Rewinding(run, 1, f"w{len(self.started)}", QUEUE, self.key[run], None)
+        with self.database.write() as tx:
+            rewinding.rewind_all(tx, [change])
+        if run in self.stopped or run in self.finished:
+            self.wait_afresh(run)
+
+    def wait_afresh(self, run: str) -> None:
+        self.stopped.discard(run)
+        self.finished.discard(run)
+        self.begun.discard(run)
+        self.waiting.add(run)
+
+    def delete(self, run: str) -> None:
+        with self.database.write() as tx:
+            management.delete_all(tx, [Command((run,))])
+        del self.place[run]
+        for known in (self.waiting, self.begun, self.stopped, self.finished):
+            known.discard(run)
+        self.running.pop(run, None)
 
     def die(self, number: int) -> None:
         """A process ends, its runs are taken over, and another takes its place."""
@@ -153,10 +188,10 @@ class Model:
             assert _within(len(own), limits.worker_concurrency)
             own_keys = Counter(self.key[run] for run in own)
             assert all(_within(n, limits.partition_worker_concurrency) for n in own_keys.values())
-        assert _within(len(set(self.started)), _most(limits.rate))
+        assert _within(len(self.started), _most(limits.rate))
         if limits.is_partitioned:
             assert all(_within(n, limits.partition_concurrency) for n in keys.values())
-            starts = Counter(self.key[run] for run in set(self.started))
+            starts = Counter(self.key[run] for run in self.started)
             assert all(_within(n, _most(limits.partition_rate)) for n in starts.values())
         else:
             assert all(n == 1 for key, n in keys.items() if key is not None)
@@ -166,7 +201,7 @@ class Model:
 
     def startable(self, process: Process) -> list[str]:
         """What a claim of this process may take next, in the order of the queue."""
-        limits, starts = self.limits, len(set(self.started))
+        limits, starts = self.limits, len(self.started)
         own = sum(owner == process.incarnation for owner in self.running.values())
         used = (
             (len(self.running), limits.global_concurrency),
@@ -184,7 +219,7 @@ class Model:
         limits = self.limits
         running = [run for run in self.running if self.key[run] == key]
         own = [run for run in running if self.running[run] == process.incarnation]
-        starts = {run for run in self.started if self.key[run] == key}
+        starts = [run for run in self.started if self.key[run] == key]
         return (
             _below(len(running), limits.partition_concurrency)
             and _below(len(own), limits.partition_worker_concurrency)

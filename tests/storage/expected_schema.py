@@ -151,6 +151,11 @@ perdure_executors
   lease_until_epoch_ms BIGINT/INTEGER required
   started_at_epoch_ms BIGINT/INTEGER required default=NOW_MS
   capabilities TEXT required default='{}'
+perdure_starts
+  queue_name TEXT required
+  queue_partition_key TEXT
+  started_at_epoch_ms BIGINT/INTEGER required
+  starts BIGINT/INTEGER required
 perdure_wakeups only=sqlite
   id INTEGER key
   topics TEXT required
@@ -184,6 +189,7 @@ postgres idx_workflow_status_keyless | workflow_status | queue_name, priority, c
 sqlite idx_workflow_status_keyed | workflow_status | queue_name, queue_partition_key, priority, created_at | status = 'ENQUEUED' AND queue_partition_key IS NOT NULL
 postgres idx_workflow_status_keyed | workflow_status | queue_name, queue_partition_key, priority, created_at, enqueue_seq | status = 'ENQUEUED' AND queue_partition_key IS NOT NULL
 idx_workflow_status_begun | workflow_status | queue_name, queue_partition_key | status = 'ENQUEUED' AND recovery_attempts > 0
+idx_perdure_starts | perdure_starts | queue_name, started_at_epoch_ms |
 idx_operation_outputs_completed_at_function_name | operation_outputs | completed_at_epoch_ms, function_name |
 idx_workflow_topic | notifications | destination_uuid, topic |
 idx_notifications | notifications | destination_uuid, topic |

@@ -5,12 +5,22 @@ from __future__ import annotations
 import pytest
 
 from dbos.models import WorkflowFilter
-from dbos.storage import listing, management, recovery, returns, served, workflows
+from dbos.storage import (
+    listing,
+    management,
+    recovery,
+    retention,
+    returns,
+    rewinding,
+    served,
+    workflows,
+)
 from dbos.storage.claims import Runnable
 from dbos.storage.management import Command
-from dbos.storage.protocol import Database
+from dbos.storage.protocol import Database, Row, Statement
 from dbos.storage.queue_limits import QueueLimits, RateLimit
 from dbos.storage.recovery import TakeOver
+from dbos.storage.rewinding import Rewinding
 from tests.storage.waiting_runs import QUEUE, Process, change, enqueue, find, finish, waiting
 
 
@@ -397,6 +407,38 @@ def test_a_start_counts_after_its_run_was_dead_lettered(
     assert [run.queue_name for run in _listed(database, "r0", "r1")] == [None, None]
 
 
+@pytest.mark.parametrize("change_of", ["resume", "rewind", "delete", "collect"])
+@pytest.mark.parametrize("key", [None, "k"])
+def test_a_start_counts_after_its_row_was_given_another_life_or_none(
+    database: Database, process: Process, change_of: str, key: str | None
+) -> None:
+    rate = RateLimit(2, 1000)
+    limits = RATE if key is None else QueueLimits(QUEUE, partition_rate=rate, is_partitioned=True)
+    enqueue(database, *(waiting(run, queue_partition_key=key) for run in ids("r", 3)))
+    assert process.claim_all(limits) == ["r0", "r1"]
+    finish(database, "r0")
+    with database.write() as tx:
+        management.cancel_all(tx, [Command(("r1",))])
+
+    with database.write() as tx:
+        match change_of:
+            case "resume":
+                management.resume_all(tx, [Command(("r1",))])
+            case "rewind":
+                given = [Rewinding(run, 1, f"w{run}", "other", None, None) for run in ("r0", "r1")]
+                rewinding.rewind_all(tx, given)
+            case "delete":
+                management.delete_all(tx, [Command(("r0", "r1"))])
+            case _:
+                retention.collect_all(tx, [retention.Collection("shop", 2**60, None, 10)])
+
+    assert process.claim_all(limits) == []
+    change_kept(database, "started_at_epoch_ms = 1")
+    change(database, "r0", "started_at_epoch_ms = 1")
+    assert process.claim_all(limits) == ["r2"]
+    assert kept_starts(database) == []
+
+
 def test_both_starts_of_a_recovered_run_count(database: Database, process: Process) -> None:
     enqueue(database, *(waiting(run) for run in ids("r", 3)))
     assert process.claim(RATE, batch=1) == ["r0"]
@@ -441,3 +483,16 @@ def _listed(
     wanted = WorkflowFilter(workflow_ids=workflow_ids or None, queue_name=queue_name)
     with database.read() as tx:
         return listing.page(tx, wanted, lambda kinds, _: list(kinds)).rows
+
+
+KEPT = Statement("SELECT queue_name, starts FROM {perdure_starts}")
+
+
+def kept_starts(database: Database) -> list[Row]:
+    with database.read() as tx:
+        return tx.all(KEPT)
+
+
+def change_kept(database: Database, assignments: str) -> None:
+    with database.write() as tx:
+        tx.run(Statement(f"UPDATE {{perdure_starts}} SET {assignments}"))

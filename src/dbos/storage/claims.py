@@ -24,6 +24,7 @@ from dbos.storage.claim_choice import (
     take_lanes,
     take_partitions,
 )
+from dbos.storage.past_starts import counted_starts, forget_starts
 from dbos.storage.protocol import Row, Statement, Tx, Write
 from dbos.storage.queue_limits import QueueLimits
 from dbos.storage.rows import ClaimedRun
@@ -191,7 +192,7 @@ LOCK = Statement("SELECT {try_lock(queue_name)}")
 
 # A run that was started again is known by its last start only: all its starts count until that one
 # is over, however old they are. So a window may be used less than it could, and never more.
-_STARTS = "CAST(COALESCE(SUM(COALESCE(run.recovery_attempts, 1)), 0) AS BIGINT)"
+_STARTS = "CAST(COALESCE(SUM(start.starts), 0) AS BIGINT)"
 
 # Each part is evaluated only where a limit asks for it.
 ROOM = Statement(
@@ -204,14 +205,8 @@ ROOM = Statement(
             SELECT COUNT(*) FROM {{workflow_status}} AS run WHERE run.status = 'PENDING'
               AND run.incarnation_id = :incarnation_id AND run.queue_name = :queue_name)
             ELSE 0 END,
-        CASE WHEN :period_ms >= 0 THEN (
-            SELECT {_STARTS} FROM {{workflow_status}} AS run WHERE run.rate_limited = TRUE
-              AND run.queue_name = :queue_name
-              AND run.started_at_epoch_ms >= {{now_ms}} - :period_ms) ELSE 0 END,
-        CASE WHEN :period_ms >= 0 THEN (
-            SELECT MIN(run.started_at_epoch_ms) FROM {{workflow_status}} AS run
-            WHERE run.rate_limited = TRUE AND run.queue_name = :queue_name
-              AND run.started_at_epoch_ms >= {{now_ms}} - :period_ms) END
+        {_STARTS}, MIN(start.at_ms)
+    FROM {counted_starts(":period_ms >= 0")} AS start
     """
 )
 
@@ -238,11 +233,8 @@ KEYLESS_ROOM = Statement(
         (SELECT COUNT(*) FROM {{workflow_status}} AS run WHERE run.status = 'PENDING'
            AND run.incarnation_id = :incarnation_id AND run.queue_name = :queue_name
            AND run.queue_partition_key IS NULL),
-        {_STARTS}, MIN(run.started_at_epoch_ms)
-    FROM {{workflow_status}} AS run
-    WHERE :period_ms >= 0 AND run.rate_limited = TRUE AND run.queue_name = :queue_name
-      AND run.queue_partition_key IS NULL
-      AND run.started_at_epoch_ms >= {{now_ms}} - :period_ms
+        {_STARTS}, MIN(start.at_ms)
+    FROM {counted_starts(":period_ms >= 0 AND start.queue_partition_key IS NULL")} AS start
     """
 )
 
@@ -286,12 +278,9 @@ KEYS = Statement(
               AND run.queue_partition_key = lanes.lane) END AS begun
         FROM lanes),
     starts AS MATERIALIZED (
-        SELECT run.queue_partition_key AS lane, {_STARTS} AS started,
-            MIN(run.started_at_epoch_ms) AS oldest
-        FROM {{workflow_status}} AS run
-        WHERE :period_ms >= 0 AND run.rate_limited = TRUE AND run.queue_name = :queue_name
-          AND run.started_at_epoch_ms >= {{now_ms}} - :period_ms
-        GROUP BY run.queue_partition_key)
+        SELECT start.lane, {_STARTS} AS started, MIN(start.at_ms) AS oldest
+        FROM {counted_starts(":period_ms >= 0")} AS start
+        GROUP BY start.lane)
     SELECT state.lane, state.running, state.running_here, COALESCE(starts.started, 0),
         starts.oldest, CASE WHEN state.running > 0 AND NOT :is_partitioned THEN NULL ELSE (
         SELECT {{json_list}}({{json_row}}(
@@ -355,6 +344,9 @@ def _claim(tx: Tx, request: ClaimRequest) -> Claimed:
     locked = tx.one(LOCK, queue_name=limits.name)
     if not (locked and locked[0]):
         return Claimed([], is_contended=True, after=request.after)
+    periods = [period_ms(rate) for rate in (limits.rate, limits.partition_rate) if rate]
+    if periods:
+        forget_starts(tx, limits.name, max(periods))
     room, next_ms = _room(tx, request)
     if room < 1:
         return Claimed([], after=request.after, next_start_ms=next_ms)

@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from dbos.storage.past_starts import keep_starts, keep_statement
 from dbos.storage.protocol import Row, Statement, Topic, Tx, Write
 from dbos.storage.recovery import INTERNAL_QUEUE
 from dbos.storage.rows import Recorded, StepRow
@@ -85,13 +86,17 @@ def cancel_all(tx: Tx, commands: Sequence[Command]) -> list[Commanded]:
     return [_stop(tx, command, CANCEL) for command in commands]
 
 
-def _stop(tx: Tx, command: Command, statement: Statement) -> Commanded:
+def _stop(
+    tx: Tx, command: Command, statement: Statement, *, keeps_starts: bool = False
+) -> Commanded:
     recorded = recorded_by(tx, command.record)
     if is_refused(recorded):
         return Commanded(recorded)
     ids = list(command.workflow_ids)
     if command.with_children:
         ids = [row[0] for row in tx.all(DESCENDANTS, workflow_ids=ids)]
+    if keeps_starts:
+        keep_starts(tx, ids)
     return Commanded(recorded, stopped(tx.all(statement, workflow_ids=ids)))
 
 
@@ -122,24 +127,29 @@ DELETE = Statement(
 
 def delete_all(tx: Tx, commands: Sequence[Command]) -> list[Commanded]:
     """Delete runs with all that belongs to them; unknown ids are ignored."""
-    return [_stop(tx, command, DELETE) for command in commands]
+    return [_stop(tx, command, DELETE, keeps_starts=True) for command in commands]
 
 
 delete: Final = Write("delete", delete_all, stopped_topics, rank=62)
 
 # A run whose owner is alive goes on by itself; it must be cancelled first to be moved.
+_RESUMABLE = """
+    run.status IN ('ENQUEUED', 'DELAYED', 'CANCELLED', 'MAX_RECOVERY_ATTEMPTS_EXCEEDED')
+    OR run.status = 'PENDING' AND (run.not_before_epoch_ms IS NOT NULL OR NOT EXISTS (
+        SELECT 1 FROM {perdure_executors} AS owner
+        WHERE owner.incarnation_id = run.incarnation_id
+          AND owner.lease_until_epoch_ms > {now_ms}))
+"""
+
+KEEP_RESUMED = keep_statement(_RESUMABLE)
+
 RESUME = Statement(
-    """
-    UPDATE {workflow_status} SET status = 'ENQUEUED', queue_name = :queue_name,
+    f"""
+    UPDATE {{workflow_status}} AS run SET status = 'ENQUEUED', queue_name = :queue_name,
         recovery_attempts = 0, claim_returns = 0, claim_error = NULL, deduplication_id = NULL,
         workflow_deadline_epoch_ms = NULL, delay_until_epoch_ms = NULL, completed_at = NULL,
-        started_at_epoch_ms = NULL, not_before_epoch_ms = NULL, updated_at = {now_ms}
-    WHERE workflow_uuid {any_of(workflow_ids)} AND (
-        status IN ('ENQUEUED', 'DELAYED', 'CANCELLED', 'MAX_RECOVERY_ATTEMPTS_EXCEEDED')
-        OR status = 'PENDING' AND (not_before_epoch_ms IS NOT NULL OR NOT EXISTS (
-            SELECT 1 FROM {perdure_executors} AS owner
-            WHERE owner.incarnation_id = {workflow_status}.incarnation_id
-              AND owner.lease_until_epoch_ms > {now_ms})))
+        started_at_epoch_ms = NULL, not_before_epoch_ms = NULL, updated_at = {{now_ms}}
+    WHERE workflow_uuid {{any_of(workflow_ids)}} AND ({_RESUMABLE})
     RETURNING workflow_uuid, owner_xid
     """
 )
@@ -164,6 +174,7 @@ def _resume(tx: Tx, command: Command) -> Commanded:
     if is_refused(recorded):
         return Commanded(recorded)
     queue_name = command.queue_name or INTERNAL_QUEUE
+    tx.run(KEEP_RESUMED, workflow_ids=ids)
     changed = tx.all(RESUME, workflow_ids=ids, queue_name=queue_name)
     return Commanded(recorded, stopped(changed))
 

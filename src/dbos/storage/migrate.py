@@ -31,6 +31,7 @@ REFERENCE_TABLES = (
 )
 OUR_TABLES = (
     "perdure_executors",
+    "perdure_starts",
     "perdure_wakeups",
     "perdure_host_clock",
     "perdure_migrations",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from dbos.storage.management import CANCELLED_COLUMNS, Stopped, stopped
+from dbos.storage.past_starts import keep_starts
 from dbos.storage.protocol import SingleRead, Statement, Topic, Tx, Write
 
 ENDED = "('SUCCESS', 'ERROR', 'CANCELLED', 'MAX_RECOVERY_ATTEMPTS_EXCEEDED')"
@@ -96,7 +97,11 @@ def _collect(tx: Tx, collection: Collection) -> int:
         boundary_id=edge.workflow_id,
         batch=collection.batch,
     )
-    return len(tx.all(DELETE_ENDED, workflow_ids=[row[0] for row in chosen])) if chosen else 0
+    if not chosen:
+        return 0
+    workflow_ids = [row[0] for row in chosen]
+    keep_starts(tx, workflow_ids)
+    return len(tx.all(DELETE_ENDED, workflow_ids=workflow_ids))
 
 
 collect: Final = Write("collect", collect_all, rank=70)

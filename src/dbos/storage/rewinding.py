@@ -9,6 +9,7 @@ from typing import Final, Literal, NamedTuple
 from dbos.lifecycle import ACTIVE
 from dbos.storage.forks import LATEST_EVENTS
 from dbos.storage.management import is_refused, recorded_by
+from dbos.storage.past_starts import keep_starts
 from dbos.storage.protocol import Statement, Topic, Tx, Write
 from dbos.storage.rows import Recorded, StepRow
 
@@ -132,6 +133,7 @@ def _rewind(tx: Tx, rewinding: Rewinding) -> Rewound:
 
 def _take_back(tx: Tx, rewinding: Rewinding) -> None:
     span = {"workflow_id": rewinding.workflow_id, "start_step": rewinding.start_step}
+    keep_starts(tx, [rewinding.workflow_id])
     tx.run(
         REOPEN,
         workflow_id=rewinding.workflow_id,

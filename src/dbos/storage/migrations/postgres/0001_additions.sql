@@ -46,6 +46,16 @@ CREATE TABLE {schema}.perdure_executors (
     capabilities TEXT NOT NULL DEFAULT '{}'
 );
 
+-- Starts that a rate limit counts although their run was resumed, rewound or deleted since.
+CREATE TABLE {schema}.perdure_starts (
+    queue_name TEXT NOT NULL,
+    queue_partition_key TEXT DEFAULT NULL,
+    started_at_epoch_ms BIGINT NOT NULL,
+    starts BIGINT NOT NULL
+);
+
+CREATE INDEX idx_perdure_starts ON {schema}.perdure_starts (queue_name, started_at_epoch_ms);
+
 CREATE TABLE {schema}.perdure_migrations (
     version INTEGER NOT NULL PRIMARY KEY
 );

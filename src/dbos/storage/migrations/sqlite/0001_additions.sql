@@ -36,6 +36,16 @@ CREATE TABLE perdure_executors (
     capabilities TEXT NOT NULL DEFAULT '{}'
 );
 
+-- Starts that a rate limit counts although their run was resumed, rewound or deleted since.
+CREATE TABLE perdure_starts (
+    queue_name TEXT NOT NULL,
+    queue_partition_key TEXT DEFAULT NULL,
+    started_at_epoch_ms INTEGER NOT NULL,
+    starts INTEGER NOT NULL
+);
+
+CREATE INDEX idx_perdure_starts ON perdure_starts (queue_name, started_at_epoch_ms);
+
 CREATE TABLE perdure_wakeups (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     topics TEXT NOT NULL,
