@@ -91,3 +91,18 @@ def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
     logger.addHandler(caplog.handler)
     yield caplog
     logger.removeHandler(caplog.handler)
+
+
+@pytest.fixture(scope="session")
+def second_postgres(postgres_server: PostgresAddress) -> Iterator[str]:
+    name = postgres_server.create_database()
+    yield postgres_server.url(name)
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture
+def application_postgres(second_postgres: str) -> str:
+    """The URL of a database without any outcome of ours."""
+    with psycopg.connect(second_postgres) as connection:
+        connection.execute("DROP SCHEMA IF EXISTS dbos CASCADE")
+    return second_postgres

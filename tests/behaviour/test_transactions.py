@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 from sqlalchemy import Column, Integer, MetaData, String, Table, create_engine, text
 from sqlalchemy.exc import IntegrityError, OperationalError
@@ -20,25 +19,9 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from dbos import DBOS, SetWorkflowID
 from dbos.error import DBOSException, DBOSInvalidInputError, DBOSUsageError
 from tests.behaviour.application import Application, PowerCut
-from tests.support.postgres import PostgresAddress
 
 metadata = MetaData()
 goods = Table("goods", metadata, Column("id", String, primary_key=True), Column("amount", Integer))
-
-
-@pytest.fixture(scope="module")
-def second_postgres(postgres_server: PostgresAddress) -> Iterator[str]:
-    name = postgres_server.create_database()
-    yield postgres_server.url(name)
-    postgres_server.drop_database(name)
-
-
-@pytest.fixture
-def application_postgres(second_postgres: str) -> str:
-    """The URL of a database without any outcome of ours."""
-    with psycopg.connect(second_postgres) as connection:
-        connection.execute("DROP SCHEMA IF EXISTS dbos CASCADE")
-    return second_postgres
 
 
 @pytest.fixture(params=["system", "separate"])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from dbos.config import Settings
 from dbos.engine.engine import Runtime
 from dbos.engine.transactions import TransactionCall, Transactor
 from dbos.storage import effects
+from dbos.storage.effects import Records
 from dbos.storage.open import OpenOptions, open_database
 from dbos.storage.protocol import Database
 
@@ -23,6 +25,19 @@ class TransactorOnDemand:
     async def run(self, rt: Runtime, placed: TransactionCall) -> Any:
         __tracebackhide__ = True
         return await self._transactor().run(rt, placed)
+
+    async def forget(self, rt: Runtime, workflow_ids: Sequence[str], start_step: int = 0) -> None:
+        """Remove the outcomes kept in an application database of its own."""
+        address = self._settings.application_database
+        if address is None or self._settings.shares_database or not workflow_ids:
+            return
+        records = Records(tuple(workflow_ids), start_step)
+        settings = self._settings
+
+        async def commit() -> None:
+            effects.forget_at(address, settings.schema, settings.application_pool, records)
+
+        await rt.io.commit_carried(effects.forget, records, commit)
 
     def close(self) -> None:
         for transactor in list(self._made.values()):

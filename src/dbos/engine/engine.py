@@ -10,7 +10,7 @@ from dbos.config import Settings
 from dbos.engine.execution import Execution
 from dbos.engine.io import Hub, Io
 from dbos.engine.registry import Registry
-from dbos.engine.transactions import Transactor
+from dbos.engine.transactions import Transactions
 from dbos.models import Health
 from dbos.serialization.codec import Codec
 
@@ -63,7 +63,7 @@ class Engine:
     new_token: Callable[[], str]
     blocking_io: Io
     async_io: Io
-    transactor: Transactor | None = None
+    transactor: Transactions | None = None
     """None: this engine runs no transactions."""
     check_up: Callable[[], Health] = lambda: Health(False, False, ())
     """How the process is. It may take a moment, but waits for no database that is away."""

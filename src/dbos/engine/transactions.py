@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
@@ -35,6 +36,14 @@ class Transactor(Protocol):
     async def run(self, rt: Runtime, placed: TransactionCall) -> Any: ...
 
     def close(self) -> None: ...
+
+
+class Transactions(Transactor, Protocol):
+    """What an engine has: its transactor, and what is kept where its transactions run."""
+
+    async def forget(self, rt: Runtime, workflow_ids: Sequence[str], start_step: int = 0) -> None:
+        """Remove the outcomes kept beside the user's rows, of runs that are deleted or rewound."""
+        ...
 
 
 def place_transaction(

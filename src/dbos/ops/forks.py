@@ -19,8 +19,9 @@ from dbos.errors import (
     DBOSNonExistentWorkflowError,
     DBOSWorkflowIDInUseError,
 )
+from dbos.lifecycle import TERMINAL
 from dbos.ops.results import existing_status
-from dbos.storage import forks, rewinding
+from dbos.storage import forks, rewinding, workflows
 from dbos.storage.forks import Forked, Forking
 from dbos.storage.recovery import INTERNAL_QUEUE
 from dbos.storage.rewinding import Rewinding
@@ -153,6 +154,7 @@ async def rewind(
         queue_partition_key=partition_key,
         application_version=version,
     )
+    await _forget_effects(rt, rewinding_call)
     answer = await carry_out(
         rt,
         site,
@@ -177,3 +179,16 @@ async def rewind(
     if former is not None and former.claim == answer.former_claim:
         # It was cancelled and may still be in a step, whose record must not come back.
         rt.engine.dismiss(former, "lost")
+
+
+async def _forget_effects(rt: Runtime, call: Rewinding) -> None:
+    """Have the transactions that are taken back run again, wherever their outcomes are kept.
+
+    Beforehand, since the run may start at once; only of a run that has ended, for one that has not
+    is refused.
+    """
+    if rt.engine.transactor is None:
+        return
+    found = await rt.io.read(workflows.claims, [call.workflow_id])
+    if call.workflow_id in found and found[call.workflow_id][1] in TERMINAL:
+        await rt.engine.transactor.forget(rt, [call.workflow_id], call.start_step)

@@ -160,6 +160,10 @@ async def _cancel(rt: Runtime, site: Site, command: Command) -> None:
 async def _delete(rt: Runtime, site: Site, command: Command) -> None:
     answer = await _command(rt, site, DELETE, management.delete, command)
     _dismiss(rt, answer, "lost")
+    if answer is not None and rt.engine.transactor is not None:
+        # Afterwards: a record that is gone while its run is there would have its effects twice.
+        deleted = {*command.workflow_ids, *(workflow_id for workflow_id, _ in answer.changed)}
+        await rt.engine.transactor.forget(rt, sorted(deleted))
 
 
 def _dismiss(rt: Runtime, answer: Commanded | None, reason: Literal["cancelled", "lost"]) -> None:

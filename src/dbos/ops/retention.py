@@ -59,8 +59,10 @@ async def garbage_collect(
     collection = Collection(name, before_ms, edge, batch)
     total = 0
     while deleted := await rt.io.commit(retention.collect, collection, ""):
-        total += deleted
-        if deleted < batch:
+        total += len(deleted)
+        if rt.engine.transactor is not None:
+            await rt.engine.transactor.forget(rt, deleted)
+        if len(deleted) < batch:
             break
     return total
 

@@ -159,6 +159,32 @@ keep: Final = Write("record_effect", _keep_nothing, rank=20)
 """Names the commit of a user's transaction elsewhere; it is never applied by a committer."""
 
 
+FORGET = Statement(
+    "DELETE FROM {transaction_outputs}"
+    " WHERE workflow_uuid {any_of(workflow_ids)} AND function_id >= :start_step"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """The outcomes that `@DBOS.transaction` keeps for some runs, from one step on."""
+
+    workflow_ids: tuple[str, ...]
+    start_step: int
+
+
+def forget_all(tx: Tx, wanted: Sequence[Records]) -> list[None]:
+    """Remove outcomes of runs that are deleted or taken back; the effects stay."""
+    for records in wanted:
+        ids = list(records.workflow_ids)
+        tx.run(FORGET, workflow_ids=ids, start_step=records.start_step)
+    return [None] * len(wanted)
+
+
+forget: Final = Write("forget_effects", forget_all, rank=21)
+"""Committed in the application database, which has no committer of its own."""
+
+
 def prepare(tx: Tx, table: EffectTable, schema: str | None) -> None:
     """Make the table, or add what it lacks. Without a schema the database is SQLite."""
     if _is_complete(_columns(tx, table, schema), table):
@@ -203,6 +229,18 @@ def prepare_at(
                 prepare(tx, TRANSACTIONS, place)
             else:
                 verify(tx, TRANSACTIONS, place, address.display)
+    except Exception as error:
+        raise database.translate(error) from None
+    finally:
+        database.close()
+
+
+def forget_at(address: DatabaseAddress, schema: str, pool: PoolSettings, records: Records) -> None:
+    """Remove outcomes at an application database."""
+    database = open_database(address, OpenOptions(schema=schema, pool=pool))
+    try:
+        with database.write(single=True) as tx:
+            forget_all(tx, [records])
     except Exception as error:
         raise database.translate(error) from None
     finally:

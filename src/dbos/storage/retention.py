@@ -82,12 +82,12 @@ DELETE_ENDED = Statement(
 )
 
 
-def collect_all(tx: Tx, collections: Sequence[Collection]) -> list[int]:
-    """Delete batches of ended runs with all that belongs to them; how many of each."""
+def collect_all(tx: Tx, collections: Sequence[Collection]) -> list[list[str]]:
+    """Delete batches of ended runs with all that belongs to them; the runs of each."""
     return [_collect(tx, collection) for collection in collections]
 
 
-def _collect(tx: Tx, collection: Collection) -> int:
+def _collect(tx: Tx, collection: Collection) -> list[str]:
     edge = collection.boundary or Boundary(-1, "")
     chosen = tx.all(
         COLLECT,
@@ -98,10 +98,10 @@ def _collect(tx: Tx, collection: Collection) -> int:
         batch=collection.batch,
     )
     if not chosen:
-        return 0
+        return []
     workflow_ids = [row[0] for row in chosen]
     keep_starts(tx, workflow_ids)
-    return len(tx.all(DELETE_ENDED, workflow_ids=workflow_ids))
+    return [row[0] for row in tx.all(DELETE_ENDED, workflow_ids=workflow_ids)]
 
 
 collect: Final = Write("collect", collect_all, rank=70)
