@@ -13,12 +13,13 @@ import msgspec
 from dbos.engine import starts
 from dbos.engine import steps as step_path
 from dbos.ops import sleep
-from dbos.storage import claims, recovery, steps, workflows
+from dbos.storage import claims, recovery, returns, steps, workflows
 from dbos.storage.protocol import Statement
 from dbos.storage.rows import FinishRow, StepRow
 from dbos.testing import sim_io, simulation
 from dbos.testing.sim_io import SimTicket
 
+_CLAIMS = ("CLAIM", "CLAIM_CHOSEN")
 Change = tuple[ModuleType | type, str, Any]
 
 
@@ -98,6 +99,24 @@ def _restarted_sleep() -> list[Change]:
     return [(sleep, "recorded_step", _nothing)]
 
 
+def _leaked_slots() -> list[Change]:
+    gone = "AND {workflow_status}.owner_xid = r.claim AND {workflow_status}.status = 'PENDING'"
+    return [(returns, "GIVE_BACK", _without(returns.GIVE_BACK, gone, "AND FALSE"))]
+
+
+def _uncounted_attempts() -> list[Change]:
+    count = "recovery_attempts = recovery_attempts + 1,"
+    return [(claims, name, _without(getattr(claims, name), count)) for name in _CLAIMS]
+
+
+def _uncounted_slots() -> list[Change]:
+    return [(claims, "is_limited", _never)]
+
+
+def _never(_: object) -> bool:
+    return False
+
+
 def _nothing(*_: object) -> None:
     return None
 
@@ -111,4 +130,7 @@ MUTANTS = (
     Mutant("a claim that is not found again", _lost_claims, "sim.pondering"),
     Mutant("a lease that is always trusted", _blind_trust),
     Mutant("a sleep that forgets its deadline", _restarted_sleep),
+    Mutant("a slot leaked on return", _leaked_slots),
+    Mutant("a takeover without an attempt count", _uncounted_attempts),
+    Mutant("a claim that counts no slots", _uncounted_slots),
 )

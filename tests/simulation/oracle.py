@@ -12,6 +12,8 @@ from dbos.serialization.codec import Codec, Stored
 from dbos.serialization.typed import JSONSerializer
 from dbos.storage import claims, recovery
 from dbos.storage.protocol import Write
+from dbos.storage.queue_limits import QueueLimits
+from dbos.storage.returns import GivenBack
 from dbos.storage.rows import (
     Admitted,
     ChildLaunch,
@@ -32,6 +34,10 @@ _ALL = (
     " FROM workflow_status ORDER BY workflow_uuid"
 )
 _ENQUEUED = "SELECT workflow_uuid FROM workflow_status WHERE status = 'ENQUEUED'"
+_SLOTS = (
+    "SELECT workflow_uuid, incarnation_id FROM workflow_status"
+    " WHERE status = 'PENDING' AND queue_name = ?"
+)
 _ACTIVE = "SELECT COUNT(*) FROM workflow_status WHERE status IN ('PENDING', 'ENQUEUED')"
 
 
@@ -47,11 +53,15 @@ class Before:
 class Oracle:
     """Watches a simulation. It reads the rows by itself and trusts no answer of the engine."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, limited: QueueLimits) -> None:
         self.violations: list[str] = []
         self.happened: Callable[[int], None] = _ignored
         """Told of every moment at which a process may die."""
         self._connection = connection
+        self._limited = limited
+        self._starts: Counter[str] = Counter()
+        """How often a run was begun: each counts as an attempt."""
+        self._claims_seen: set[tuple[str, str]] = set()
         self._holders: dict[str, int | None] = {}
         """Which process may write for a run: the one that was granted it last."""
         self._takeovers: Counter[str] = Counter()
@@ -128,10 +138,10 @@ class Oracle:
         else:
             raised = self._codec.load_error(error, format, Stored(workflow_id, None, "error"))
         self._compare(f"run {workflow_id} ({name}({count}))", expected(name, count), value, raised)
-        if attempts > 1 + self._takeovers[workflow_id]:
+        if attempts != self._starts[workflow_id]:
             self._object(
                 f"run {workflow_id} counts {attempts} attempts after"
-                f" {self._takeovers[workflow_id]} takeovers"
+                f" {self._starts[workflow_id]} starts"
             )
 
     def _compare(
@@ -148,7 +158,7 @@ class Oracle:
                 return self._find(arg.workflow_uuid, arg.function_id)
             case ChildLaunch():
                 return self._find(arg.record.workflow_uuid, arg.record.function_id)
-            case FinishRow() | NewRun() | HandBack():
+            case FinishRow() | NewRun() | HandBack() | GivenBack():
                 return self._find(arg.workflow_uuid, 0)
             case _:
                 return Before(False, None, None)
@@ -166,14 +176,17 @@ class Oracle:
                 self._judge_record(process, arg.record, before, answer.recorded)
                 child = arg.child.workflow_uuid
                 if child not in self._holders and self._find(child, 0).status is not None:
-                    self._holders[child] = process
+                    self._admit(process, arg.child)
             case FinishRow():
                 if answer and self._find(arg.workflow_uuid, 0).status != before.status:
                     self._judge_right(process, arg.workflow_uuid, arg.claim, before, "an outcome")
             case NewRun() if before.status is None:
-                self._holders[arg.workflow_uuid] = process
+                self._admit(process, arg)
             case HandBack() if self._find(arg.workflow_uuid, 0).claim != before.claim:
                 self._holders[arg.workflow_uuid] = None
+            case GivenBack() if self._find(arg.workflow_uuid, 0).status != before.status:
+                self._holders[arg.workflow_uuid] = None
+                self._starts[arg.workflow_uuid] -= 1
             case claims.ClaimRequest():
                 self._grant(process, answer.runs)
             case _:
@@ -202,6 +215,29 @@ class Oracle:
     def _grant(self, process: int, claimed: Sequence[ClaimedRun]) -> None:
         for run in claimed:
             self._holders[run.workflow_id] = process
+            # A claim that is found again after a lost answer has begun once.
+            if (run.workflow_id, run.claim) not in self._claims_seen:
+                self._claims_seen.add((run.workflow_id, run.claim))
+                self._starts[run.workflow_id] += 1
+        if any(run.queue_name == self._limited.name for run in claimed):
+            self._count_slots()
+
+    def _admit(self, process: int, run: NewRun) -> None:
+        # Two calls for one id may come in one batch.
+        if run.workflow_uuid in self._holders:
+            return
+        begins = run.status == "PENDING"
+        self._holders[run.workflow_uuid] = process if begins else None
+        self._starts[run.workflow_uuid] += begins
+
+    def _count_slots(self) -> None:
+        """No more runs of the limited queue hold a slot than its limits allow."""
+        running = self._connection.execute(_SLOTS, (self._limited.name,)).fetchall()
+        here = max(Counter(owner for _, owner in running).values(), default=0)
+        if len(running) > (self._limited.global_concurrency or 0):
+            self._object(f"{len(running)} runs of {self._limited.name} hold a slot")
+        if here > (self._limited.worker_concurrency or 0):
+            self._object(f"{here} runs of {self._limited.name} hold a slot of one process")
 
     def _enqueued(self) -> set[str]:
         return {row[0] for row in self._connection.execute(_ENQUEUED)}

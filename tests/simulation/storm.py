@@ -15,7 +15,10 @@ from dbos.engine.context import Scope
 from dbos.engine.io import Call
 from dbos.engine.registry import Registration, Registry
 from dbos.engine.results import RECHECK_S
+from dbos.engine.site import NOWHERE
 from dbos.engine.starts import await_background, call_workflow, start_workflow
+from dbos.ops.enqueue import EnqueueRequest, enqueue
+from dbos.storage.queue_limits import QueueLimits
 from dbos.testing.sim_clock import SimClock
 from dbos.testing.sim_io import SimWorld, Weather
 from dbos.testing.simulation import SimExecutor, Simulation
@@ -29,6 +32,7 @@ CALM_S = 600.0
 LEASE_S = 5.0
 """Short, so that leases expire often."""
 LOOK_S = 2.0
+LIMITED = QueueLimits("sim-limited", global_concurrency=2, worker_concurrency=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,8 @@ class Job:
     workflow_id: str
     target: Registration
     count: int
+    is_queued: bool = False
+    """Whether it waits on the limited queue."""
 
 
 @dataclass(slots=True)
@@ -72,10 +78,14 @@ class _Storm:
         self._clock = SimClock()
         shared = store()
         shared.renew(self._clock)
-        self._oracle = Oracle(shared.connection)
+        self._oracle = Oracle(shared.connection, LIMITED)
+        has_queue = self._random.random() < 0.4
         self._oracle.happened = self._count_down
         world = SimWorld(self._clock, shared.database, self._oracle, self._random)
-        self._simulation = Simulation(world, _settings(), _registry())
+        self._simulation = Simulation(
+            world, _settings(), _registry(), (LIMITED,) if has_queue else ()
+        )
+        self._has_queue = has_queue
         self._fuses: dict[int, tuple[int, Callable[[SimExecutor], None]]] = {}
         """What happens to a process at its n-th moment from now."""
         self._story: list[str] = []
@@ -91,6 +101,11 @@ class _Storm:
         for number in range(draw.randint(1, 4)):
             target = draw.choice(self._workflows)
             self._plan_job(Job(f"job-{number}", target, draw.randint(1, 3)))
+        if self._has_queue:
+            for number in range(draw.randint(2, 6)):
+                target = draw.choice(self._workflows)
+                job = Job(f"queued-{number}", target, draw.randint(1, 3), is_queued=True)
+                self._plan_job(job)
         for _ in range(draw.randint(0, 6)):
             fault = draw.choice(
                 (self._plan_death, self._plan_stall, self._plan_cut, self._plan_cut, self._foul)
@@ -144,7 +159,10 @@ class _Storm:
         value, raised = None, None
         try:
             await executor.lease.regain(executor.io)
-            if is_direct:
+            if job.is_queued:
+                await enqueue(rt, NOWHERE, _queued(job))
+                value = await await_background(rt, job.workflow_id, None, RECHECK_S)
+            elif is_direct:
                 value = await call_workflow(rt, start)
             else:
                 workflow_id, mine = await start_workflow(rt, start, on_callers_loop=True)
@@ -217,13 +235,15 @@ class _Storm:
             return
         draw = self._random
         weather = draw.choice(self._simulation.alive).weather
-        match draw.randrange(4):
+        match draw.randrange(5):
             case 0:
                 weather.refused = draw.choice((0.3, 1.0))
             case 1:
                 weather.ambiguous = 0.4
             case 2:
                 weather.slow, weather.slow_s = 0.3, draw.choice((3.0, 20.0))
+            case 3:
+                weather.crowded = 0.5
             case _:
                 weather.skew_ms = draw.randint(-20_000, 20_000)
         self._tell(f"{weather}")
@@ -247,6 +267,7 @@ class _Storm:
             answer_s=draw.choice((0.002, 0.02, 0.2)),
             read_s=draw.choice((0.002, 0.05)),
             ambiguous=draw.choice((0.0, 0.0, 0.05, 0.2)),
+            crowded=draw.choice((0.0, 0.0, 0.0, 0.3)),
         )
 
     def _tell(self, what: str) -> None:
@@ -254,8 +275,19 @@ class _Storm:
 
 
 def _clear_up(weather: Weather) -> None:
-    weather.refused = weather.ambiguous = weather.slow = 0.0
+    weather.refused = weather.ambiguous = weather.slow = weather.crowded = 0.0
     weather.skew_ms = 0
+
+
+def _queued(job: Job) -> EnqueueRequest:
+    return EnqueueRequest(
+        job.target.run_name,
+        LIMITED.name,
+        (job.count,),
+        workflow_id=job.workflow_id,
+        application_name="simulated",
+        is_declared=True,
+    )
 
 
 @cache
