@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import count
 from types import ModuleType
 from typing import Any
 
 import msgspec
 
-from dbos.engine import starts
+from dbos.engine import starts, ticks
 from dbos.engine import steps as step_path
 from dbos.ops import sleep
-from dbos.storage import claims, recovery, returns, steps, workflows
+from dbos.storage import claims, debouncing, recovery, returns, steps, workflows
 from dbos.storage.protocol import Statement
 from dbos.storage.rows import FinishRow, StepRow
 from dbos.testing import sim_io, simulation
@@ -113,6 +115,19 @@ def _uncounted_slots() -> list[Change]:
     return [(claims, "is_limited", _never)]
 
 
+def _forgotten_arguments() -> list[Change]:
+    inputs = "inputs = :inputs, serialization = :serialization,"
+    return [(debouncing, "PUSH", _without(debouncing.PUSH, inputs))]
+
+
+def _ticks_of_each_process() -> list[Change]:
+    def run_id(name: str, tick: datetime) -> str:
+        return f"sched-{name}-{tick.isoformat()}-{next(numbers)}"
+
+    numbers = count()
+    return [(ticks, "run_id", run_id)]
+
+
 def _never(_: object) -> bool:
     return False
 
@@ -133,4 +148,6 @@ MUTANTS = (
     Mutant("a slot leaked on return", _leaked_slots),
     Mutant("a takeover without an attempt count", _uncounted_attempts),
     Mutant("a claim that counts no slots", _uncounted_slots),
+    Mutant("a debouncer that keeps the first arguments", _forgotten_arguments, "sim.sum"),
+    Mutant("a tick for each process", _ticks_of_each_process, "sim.sum"),
 )

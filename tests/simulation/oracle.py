@@ -6,11 +6,15 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
+from dbos.errors import DBOSAwaitedWorkflowCancelledError, DBOSWorkflowCancelledError
 from dbos.serialization.codec import Codec, Stored
 from dbos.serialization.typed import JSONSerializer
 from dbos.storage import claims, recovery
+from dbos.storage.debouncing import Postponement
+from dbos.storage.deduplication import Contender
 from dbos.storage.protocol import Write
 from dbos.storage.queue_limits import QueueLimits
 from dbos.storage.returns import GivenBack
@@ -24,6 +28,7 @@ from dbos.storage.rows import (
     Recorded,
     StepRow,
 )
+from dbos.storage.schedules import Firing
 from dbos.storage.workflows import HandBack
 from tests.simulation.corpus import Expected, expected
 
@@ -34,11 +39,24 @@ _ALL = (
     " FROM workflow_status ORDER BY workflow_uuid"
 )
 _ENQUEUED = "SELECT workflow_uuid FROM workflow_status WHERE status = 'ENQUEUED'"
+_MESSAGES = (
+    "SELECT COALESCE(SUM(NOT consumed), 0), COUNT(DISTINCT consumed_function_id)"
+    " FROM notifications WHERE destination_uuid = ?"
+)
+_ENTRIES = 'SELECT "offset", CAST(value AS INTEGER) FROM streams WHERE workflow_uuid = ? ORDER BY 1'
+_EVENT = "SELECT CAST(value AS INTEGER) FROM workflow_events WHERE workflow_uuid = ?"
+_WAKE = (
+    "SELECT output FROM operation_outputs WHERE workflow_uuid = ? AND function_id = ?"
+    " AND function_name = 'DBOS.sleep' AND NOT EXISTS (SELECT 1 FROM operation_outputs AS wait"
+    " WHERE wait.workflow_uuid = operation_outputs.workflow_uuid AND wait.function_id ="
+    " operation_outputs.function_id - 1 AND wait.function_name IN ('DBOS.recv', 'DBOS.getEvent'))"
+)
+_CANCELLED = (DBOSAwaitedWorkflowCancelledError, DBOSWorkflowCancelledError)
 _SLOTS = (
     "SELECT workflow_uuid, incarnation_id FROM workflow_status"
     " WHERE status = 'PENDING' AND queue_name = ?"
 )
-_ACTIVE = "SELECT COUNT(*) FROM workflow_status WHERE status IN ('PENDING', 'ENQUEUED')"
+_ACTIVE = "SELECT COUNT(*) FROM workflow_status WHERE status IN ('PENDING', 'ENQUEUED', 'DELAYED')"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +75,19 @@ class Oracle:
         self.violations: list[str] = []
         self.happened: Callable[[int], None] = _ignored
         """Told of every moment at which a process may die."""
+        self.stoppable: set[str] = set()
+        """Runs that somebody cancels, or that have a timeout."""
+        self.skew_ms: int = 0
+        """How far the clock of any process was off."""
+        self.now_ms: Callable[[], int] = _never
+        self._last_inputs: dict[str, str] = {}
+        """What a debounced run was last asked to work on."""
         self._connection = connection
         self._limited = limited
         self._starts: Counter[str] = Counter()
         """How often a run was begun: each counts as an attempt."""
-        self._claims_seen: set[tuple[str, str]] = set()
+        self._ticks: set[datetime] = set()
+        self._claims_counted: dict[str, str] = {}
         self._holders: dict[str, int | None] = {}
         """Which process may write for a run: the one that was granted it last."""
         self._takeovers: Counter[str] = Counter()
@@ -80,6 +106,7 @@ class Oracle:
             for workflow_id in self._enqueued() - enqueued:
                 self._holders[workflow_id] = None
                 self._takeovers[workflow_id] += 1
+                self._claims_counted.pop(workflow_id, None)
         self.happened(process)
         return answers
 
@@ -99,10 +126,17 @@ class Oracle:
                 f"process {process} ran the body of step {step_id} of {workflow_id}, which was"
                 " recorded"
             )
+        wake = self._connection.execute(_WAKE, (workflow_id, step_id - 1)).fetchone()
+        if wake is not None and float(wake[0]) * 1000 > self.now_ms() + 2 * self.skew_ms + 1:
+            self._object(f"step {step_id} of {workflow_id} began before its sleep was over")
         self.happened(process)
 
-    def told(self, name: str, count: int, value: object, error: BaseException | None) -> None:
+    def told(
+        self, workflow_id: str, name: str, count: int, value: object, error: BaseException | None
+    ) -> None:
         """A caller was given an outcome."""
+        if self._may_be_stopped(workflow_id) and isinstance(error, _CANCELLED):
+            return
         self._compare(f"the caller of {name}({count})", expected(name, count), value, error)
 
     @property
@@ -128,21 +162,54 @@ class Oracle:
 
     def _review(self, *row: Any) -> None:
         workflow_id, name, status, inputs, output, error, format, attempts = row
+        if status == "CANCELLED" and self._may_be_stopped(workflow_id):
+            return
         if status not in ("SUCCESS", "ERROR"):
             self._object(f"run {workflow_id} ({name}) is still {status}")
             return
-        [count], _ = self._codec.load_arguments(inputs, format, Stored(workflow_id, None, "inputs"))
+        args, _ = self._codec.load_arguments(inputs, format, Stored(workflow_id, None, "inputs"))
         value = raised = None
         if status == "SUCCESS":
             value = self._codec.load(output, format, Stored(workflow_id, None, "output"))
         else:
             raised = self._codec.load_error(error, format, Stored(workflow_id, None, "error"))
+        if name == "sim.tick":
+            self._review_tick(workflow_id, args[0], value)
+            return
+        count: int = args[0]
         self._compare(f"run {workflow_id} ({name}({count}))", expected(name, count), value, raised)
+        if name == "sim.collect":
+            self._review_talk(workflow_id, count)
         if attempts != self._starts[workflow_id]:
             self._object(
                 f"run {workflow_id} counts {attempts} attempts after"
                 f" {self._starts[workflow_id]} starts"
             )
+
+    def _may_be_stopped(self, workflow_id: str) -> bool:
+        """Whether it may have been cancelled: children share the deadline of their parent."""
+        return any(f"{workflow_id}-".startswith(f"{stopped}-") for stopped in self.stoppable)
+
+    def _review_tick(self, workflow_id: str, scheduled_at: datetime, value: object) -> None:
+        """One run a tick, and it was told which."""
+        if scheduled_at in self._ticks:
+            self._object(f"the tick of {scheduled_at} has a second run, {workflow_id}")
+        self._ticks.add(scheduled_at)
+        if value != scheduled_at.isoformat():
+            self._object(f"run {workflow_id} got {value}, not the tick of {scheduled_at}")
+
+    def _review_talk(self, workflow_id: str, count: int) -> None:
+        """Each message consumed once, the event at its last value, no gap and no duplicate."""
+        read = self._connection.execute
+        left, eaten = read(_MESSAGES, (workflow_id,)).fetchone()
+        if (left, eaten) != (0, count):
+            self._object(f"{eaten} of {count} messages to {workflow_id} consumed, {left} left")
+        entries = read(_ENTRIES, (workflow_id,)).fetchall()
+        if entries != [(place, place + 1) for place in range(count)]:
+            self._object(f"the stream of {workflow_id} is {entries}")
+        event = read(_EVENT, (workflow_id,)).fetchone()
+        if event != (count,):
+            self._object(f"the event of {workflow_id} is {event}, not {count}")
 
     def _compare(
         self, who: str, wanted: Expected, value: object, error: BaseException | None
@@ -187,8 +254,24 @@ class Oracle:
             case GivenBack() if self._find(arg.workflow_uuid, 0).status != before.status:
                 self._holders[arg.workflow_uuid] = None
                 self._starts[arg.workflow_uuid] -= 1
+                self._claims_counted.pop(arg.workflow_uuid, None)
             case claims.ClaimRequest():
                 self._grant(process, answer.runs)
+            case _:
+                self._judge_request(process, arg, answer)
+
+    def _judge_request(self, process: int, arg: Any, answer: Any) -> None:
+        """A schedule fires, or a debounced call makes or postpones its run."""
+        match arg:
+            case Firing():
+                for run in arg.runs:
+                    if self._find(run.workflow_uuid, 0).status is not None:
+                        self._admit(process, run)
+            case Contender() if self._find(arg.run.workflow_uuid, 0).status is not None:
+                self._admit(process, arg.run)
+                self._last_inputs.setdefault(arg.run.workflow_uuid, arg.run.inputs)
+            case Postponement() if answer.workflow_id is not None:
+                self._last_inputs[answer.workflow_id] = arg.inputs
             case _:
                 pass
 
@@ -197,6 +280,9 @@ class Oracle:
         # Of two attempts in one batch only one may be told that its record was kept.
         if answer.verdict == "kept" and after.is_recorded and not before.is_recorded:
             what = f"step {row.function_id}"
+            if before.status == "CANCELLED" and before.claim == row.claim:
+                # What was under way when its run was cancelled has happened, and is recorded.
+                return
             self._judge_right(process, row.workflow_uuid, row.claim, before, what)
 
     def _judge_right(
@@ -214,10 +300,12 @@ class Oracle:
 
     def _grant(self, process: int, claimed: Sequence[ClaimedRun]) -> None:
         for run in claimed:
+            if run.inputs != self._last_inputs.get(run.workflow_id, run.inputs):
+                self._object(f"run {run.workflow_id} starts without the last arguments")
             self._holders[run.workflow_id] = process
             # A claim that is found again after a lost answer has begun once.
-            if (run.workflow_id, run.claim) not in self._claims_seen:
-                self._claims_seen.add((run.workflow_id, run.claim))
+            if self._claims_counted.get(run.workflow_id) != run.claim:
+                self._claims_counted[run.workflow_id] = run.claim
                 self._starts[run.workflow_id] += 1
         if any(run.queue_name == self._limited.name for run in claimed):
             self._count_slots()
@@ -245,6 +333,10 @@ class Oracle:
     def _object(self, what: str) -> None:
         if what not in self.violations:
             self.violations.append(what)
+
+
+def _never() -> int:
+    return 0
 
 
 def _ignored(_: int) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, partial
 from random import Random
+from typing import Any
 
 from dbos.config import Settings, parse_database_url
 from dbos.engine.admission import StartCall
@@ -17,7 +18,9 @@ from dbos.engine.registry import Registration, Registry
 from dbos.engine.results import RECHECK_S
 from dbos.engine.site import NOWHERE
 from dbos.engine.starts import await_background, call_workflow, start_workflow
+from dbos.ops.debounce import debounce
 from dbos.ops.enqueue import EnqueueRequest, enqueue
+from dbos.ops.management import cancel_workflow
 from dbos.storage.queue_limits import QueueLimits
 from dbos.testing.sim_clock import SimClock
 from dbos.testing.sim_io import SimWorld, Weather
@@ -44,6 +47,7 @@ class Job:
     count: int
     is_queued: bool = False
     """Whether it waits on the limited queue."""
+    timeout_ms: int | None = None
 
 
 @dataclass(slots=True)
@@ -81,11 +85,14 @@ class _Storm:
         self._oracle = Oracle(shared.connection, LIMITED)
         has_queue = self._random.random() < 0.4
         self._oracle.happened = self._count_down
+        self._oracle.now_ms = self._clock.database_ms
         world = SimWorld(self._clock, shared.database, self._oracle, self._random)
         self._simulation = Simulation(
             world, _settings(), _registry(), (LIMITED,) if has_queue else ()
         )
         self._has_queue = has_queue
+        if self._random.random() < 0.2:
+            self._simulation.scheduled["sim.tick"] = "*/10 * * * * *"
         self._fuses: dict[int, tuple[int, Callable[[SimExecutor], None]]] = {}
         """What happens to a process at its n-th moment from now."""
         self._story: list[str] = []
@@ -104,8 +111,15 @@ class _Storm:
         if self._has_queue:
             for number in range(draw.randint(2, 6)):
                 target = draw.choice(self._workflows)
-                job = Job(f"queued-{number}", target, draw.randint(1, 3), is_queued=True)
+                job = Job(
+                    f"queued-{number}",
+                    target,
+                    draw.randint(1, 3),
+                    True,
+                    draw.choice((None, None, 15_000)),
+                )
                 self._plan_job(job)
+            self._plan_debounced()
         for _ in range(draw.randint(0, 6)):
             fault = draw.choice(
                 (self._plan_death, self._plan_stall, self._plan_cut, self._plan_cut, self._foul)
@@ -135,6 +149,10 @@ class _Storm:
     def _plan_job(self, job: Job) -> None:
         """One call at least; sometimes a second one with the same id, from anywhere."""
         draw = self._random
+        if draw.random() < 0.1:
+            self._plan_cancel(job)
+        if job.timeout_ms is not None:
+            self._oracle.stoppable.add(job.workflow_id)
         at_s = draw.random() ** 2 * 20.0
         moments = [at_s]
         if draw.random() < 0.4:
@@ -172,7 +190,38 @@ class _Storm:
         finally:
             # A caller whose process dies is closed here, and waits for nothing any more.
             self._calls -= 1
-        self._oracle.told(target.name, job.count, value, raised)
+        self._oracle.told(job.workflow_id, target.name, job.count, value, raised)
+
+    def _plan_cancel(self, job: Job) -> None:
+        self._oracle.stoppable.add(job.workflow_id)
+        at_s = self._random.random() * 30.0
+        self._clock.after(at_s, partial(self._spawn, partial(self._cancel, job)))
+
+    async def _cancel(self, job: Job, executor: SimExecutor) -> None:
+        await cancel_workflow.run(executor.engine.aio, NOWHERE, job.workflow_id)
+
+    def _plan_debounced(self) -> None:
+        """Some calls for one key, near each other."""
+        for count in range(1, self._random.randint(2, 5)):
+            at_s = self._random.random() * 15.0
+            self._clock.after(at_s, partial(self._spawn, partial(self._debounce, count)))
+
+    async def _debounce(self, count: int, executor: SimExecutor) -> None:
+        request = EnqueueRequest(
+            "sim.sum",
+            LIMITED.name,
+            (count,),
+            application_name="simulated",
+            deduplication_id="group",
+            is_declared=True,
+        )
+        await debounce(executor.engine.aio, NOWHERE, request, 3000, 9000)
+
+    def _spawn(self, work: Callable[[SimExecutor], Coroutine[Any, Any, None]]) -> None:
+        alive = self._simulation.alive
+        if alive:
+            executor = self._random.choice(alive)
+            executor.io.loop.spawn(work(executor))
 
     def _plan_death(self) -> None:
         self._light_fuse(self._die)
@@ -246,11 +295,13 @@ class _Storm:
                 weather.crowded = 0.5
             case _:
                 weather.skew_ms = draw.randint(-20_000, 20_000)
+                self._oracle.skew_ms = 20_000
         self._tell(f"{weather}")
         self._clock.after(draw.random() * 25.0, partial(_clear_up, weather))
 
     def _calm_down(self) -> None:
         self._is_calm = True
+        self._simulation.scheduled.clear()
         self._fuses.clear()
         for executor in self._simulation.alive:
             _clear_up(executor.weather)
@@ -285,6 +336,7 @@ def _queued(job: Job) -> EnqueueRequest:
         LIMITED.name,
         (job.count,),
         workflow_id=job.workflow_id,
+        timeout_ms=job.timeout_ms,
         application_name="simulated",
         is_declared=True,
     )

@@ -23,13 +23,26 @@ from dbos.engine.returns import give_back
 from dbos.serialization.codec import Codec
 from dbos.serialization.typed import JSONSerializer
 from dbos.services.claimants import claimant
+from dbos.services.deadlines import ASK_EVERY_MS
 from dbos.services.dispatcher import BATCH as CLAIM_BATCH
 from dbos.services.dispatcher import FALLBACK_S
 from dbos.services.failover import BATCH as TAKEOVER_BATCH
 from dbos.services.failover import LOOK_AT_PEERS_S, LOOK_AT_PIDS_S
 from dbos.services.leases import REGAINED, RENEWALS_PER_LEASE, TRUSTED_SHARE
-from dbos.storage import claims, executors, recovery, schedules, served, steps, workflows
+from dbos.storage import (
+    claims,
+    deadlines,
+    events,
+    executors,
+    messages,
+    recovery,
+    schedules,
+    served,
+    steps,
+    workflows,
+)
 from dbos.storage.claims import Claimant, ClaimRequest
+from dbos.storage.deadlines import Expiry
 from dbos.storage.protocol import Topic
 from dbos.storage.queue_limits import QueueLimits
 from dbos.storage.recovery import INTERNAL_QUEUE, TakeOver
@@ -167,6 +180,7 @@ class Simulation:
         spawn(_keep_lease(executor))
         spawn(_dispatch(executor, self.queues))
         spawn(_look_out(executor))
+        spawn(_expire(executor))
         spawn(self._fail_over(executor))
         for name, expression in self.scheduled.items():
             spawn(self._schedule(executor, name, expression))
@@ -251,7 +265,34 @@ async def _look_out(executor: SimExecutor) -> None:
         if awaited := [subject[0] for subject in hub.subjects("done")]:
             ended = await io.read(workflows.ended, awaited)
             hub.publish([Topic("done", workflow_id) for workflow_id in ended])
+        hub.publish(await _changed(io))
         await io.sleep(executor.settings.notification_poll_s)
+
+
+async def _changed(io: SimIo) -> list[Topic]:
+    """What messages and events somebody waits for and has not heard of."""
+    changed: list[Topic] = []
+    if waiting := [(subject[0], subject[1]) for subject in io.hub.subjects("message")]:
+        changed += await io.read(messages.any_waiting, waiting)
+    if awaited := [(subject[0], subject[1]) for subject in io.hub.subjects("event")]:
+        changed += await io.read(events.any_set, awaited)
+    return changed
+
+
+async def _expire(executor: SimExecutor) -> None:
+    """What `services.deadlines` does."""
+    io, name = executor.io, executor.settings.name
+    while True:
+        now_ms = io.now_ms()
+        due = await io.read(deadlines.due, name, now_ms, 0, TAKEOVER_BATCH)
+        if due.workflow_ids:
+            overdue = tuple(due.workflow_ids)
+            expiry = Expiry(overdue, now_ms)
+            for workflow_id, claim in await io.commit(deadlines.expire, expiry, overdue[0]):
+                run = executor.engine.running.get(workflow_id)
+                if run is not None and run.claim == claim:
+                    executor.engine.dismiss(run, "cancelled")
+        await io.sleep(ASK_EVERY_MS / 1000)
 
 
 async def _dispatch(executor: SimExecutor, queues: Sequence[QueueLimits]) -> None:
