@@ -11,6 +11,7 @@ from dbos.engine.context import current_scope
 from dbos.engine.registry import Registration, Registry
 from dbos.testing.sim_io import SimIo
 from dbos.testing.sim_loop import gather
+from tests.simulation.conversations import collect, digits_up_to, talk, tick
 
 
 class Declined(Exception):
@@ -126,8 +127,8 @@ async def pondering(count: int) -> int:
     return total * 2
 
 
-CORPUS = (sum_up, slow, failing, retrying, family, parallel, tree, pondering)
-_STEPS = (add, ship, decline, falter, keep)
+CORPUS = (sum_up, slow, failing, retrying, family, parallel, tree, pondering, talk)
+_STEPS = (add, ship, decline, falter, keep, collect, tick)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +154,8 @@ def expected(name: str, count: int) -> Expected:
             return Expected(count + count + 1)
         case "sim.family":
             return Expected(30 + sums[count])
+        case "sim.talk" | "sim.collect":
+            return Expected(digits_up_to(count))
         case "sim.pondering":
             return Expected(2 * (count + 1))
         case "sim.parallel":

@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import count
 from types import ModuleType
 from typing import Any
 
 import msgspec
 
-from dbos.engine import starts
+from dbos.engine import starts, ticks
 from dbos.engine import steps as step_path
 from dbos.ops import sleep
-from dbos.storage import claims, recovery, steps, workflows
-from dbos.storage.protocol import Statement
-from dbos.storage.rows import FinishRow, StepRow
+from dbos.storage import (
+    claims,
+    debouncing,
+    events,
+    messages,
+    recovery,
+    returns,
+    steps,
+    streams,
+    workflows,
+)
+from dbos.storage.protocol import Statement, Tx
+from dbos.storage.rows import FinishRow, Recorded, StepRow
+from dbos.storage.streams import StreamWriting, Tail
 from dbos.testing import sim_io, simulation
 from dbos.testing.sim_io import SimTicket
 
+_judged = events.judged
+_CLAIMS = ("CLAIM", "CLAIM_CHOSEN")
 Change = tuple[ModuleType | type, str, Any]
 
 
@@ -98,6 +113,63 @@ def _restarted_sleep() -> list[Change]:
     return [(sleep, "recorded_step", _nothing)]
 
 
+def _leaked_slots() -> list[Change]:
+    gone = "AND {workflow_status}.owner_xid = r.claim AND {workflow_status}.status = 'PENDING'"
+    return [(returns, "GIVE_BACK", _without(returns.GIVE_BACK, gone, "AND FALSE"))]
+
+
+def _uncounted_attempts() -> list[Change]:
+    count = "recovery_attempts = recovery_attempts + 1,"
+    return [(claims, name, _without(getattr(claims, name), count)) for name in _CLAIMS]
+
+
+def _uncounted_slots() -> list[Change]:
+    return [(claims, "is_limited", _never)]
+
+
+def _forgotten_arguments() -> list[Change]:
+    inputs = "inputs = :inputs, serialization = :serialization,"
+    return [(debouncing, "PUSH", _without(debouncing.PUSH, inputs))]
+
+
+def _ticks_of_each_process() -> list[Change]:
+    def run_id(name: str, tick: datetime) -> str:
+        return f"sched-{name}-{tick.isoformat()}-{next(numbers)}"
+
+    numbers = count()
+    return [(ticks, "run_id", run_id)]
+
+
+def _uneaten_messages() -> list[Change]:
+    eaten = "consumed = TRUE,"
+    return [(messages, "CONSUME", _without(messages.CONSUME, eaten, "consumed = FALSE,"))]
+
+
+def _unfenced_events() -> list[Change]:
+    return [(events, "judged", _kept_in_any_case)]
+
+
+def _unfenced_streams() -> list[Change]:
+    def keyed_again(writings: Iterable[StreamWriting], tails: dict[Any, Tail]) -> Any:
+        # Each entry as if its operation had written none.
+        blank = {key: Tail(tail.next_offset, {}) for key, tail in tails.items()}
+        return placed(writings, blank)
+
+    placed = getattr(streams, "_placed")  # noqa: B009
+    return [(streams, "_placed", keyed_again), (streams, "judged", _kept_in_any_case)]
+
+
+def _kept_in_any_case(tx: Tx, writes: Sequence[Any]) -> list[Recorded]:
+    return [
+        Recorded("kept", "PENDING") if write.record is not None else verdict
+        for write, verdict in zip(writes, _judged(tx, writes), strict=True)
+    ]
+
+
+def _never(_: object) -> bool:
+    return False
+
+
 def _nothing(*_: object) -> None:
     return None
 
@@ -111,4 +183,12 @@ MUTANTS = (
     Mutant("a claim that is not found again", _lost_claims, "sim.pondering"),
     Mutant("a lease that is always trusted", _blind_trust),
     Mutant("a sleep that forgets its deadline", _restarted_sleep),
+    Mutant("a slot leaked on return", _leaked_slots),
+    Mutant("a takeover without an attempt count", _uncounted_attempts),
+    Mutant("a claim that counts no slots", _uncounted_slots),
+    Mutant("a debouncer that keeps the first arguments", _forgotten_arguments, "sim.sum"),
+    Mutant("a message that is not consumed", _uneaten_messages, "sim.talk"),
+    Mutant("events without a fence", _unfenced_events, "sim.talk"),
+    Mutant("streams without a fence", _unfenced_streams, "sim.talk"),
+    Mutant("a tick for each process", _ticks_of_each_process, "sim.sum"),
 )

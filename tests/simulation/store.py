@@ -10,6 +10,17 @@ from pathlib import Path
 from dbos.storage.sqlite import SqliteDatabase
 from dbos.testing.sim_clock import SimClock
 
+_TABLES = (
+    "operation_outputs",
+    "notifications",
+    "workflow_events",
+    "workflow_events_history",
+    "streams",
+    "workflow_status",
+    "perdure_executors",
+    "tripped",
+)
+
 # What is recorded stays as it is, and so does an outcome. Whatever breaks this leaves a trace.
 _TRIPWIRES = """
 CREATE TABLE tripped (what TEXT NOT NULL);
@@ -22,9 +33,21 @@ CREATE TRIGGER step_removed BEFORE DELETE ON operation_outputs BEGIN
         ('step ' || OLD.function_id || ' of ' || OLD.workflow_uuid || ' was removed');
 END;
 CREATE TRIGGER outcome_changed BEFORE UPDATE ON workflow_status
-WHEN OLD.status IN ('SUCCESS', 'ERROR') AND (NEW.status IS NOT OLD.status
+WHEN OLD.status IN ('SUCCESS', 'ERROR', 'CANCELLED') AND (NEW.status IS NOT OLD.status
     OR NEW.output IS NOT OLD.output OR NEW.error IS NOT OLD.error) BEGIN
     INSERT INTO tripped VALUES ('the outcome of ' || OLD.workflow_uuid || ' was changed');
+END;
+CREATE TRIGGER event_went_back BEFORE UPDATE ON workflow_events
+WHEN CAST(NEW.value AS INTEGER) < CAST(OLD.value AS INTEGER) BEGIN
+    INSERT INTO tripped VALUES ('an event of ' || OLD.workflow_uuid || ' went back');
+END;
+CREATE TRIGGER entry_changed BEFORE UPDATE ON streams BEGIN
+    INSERT INTO tripped VALUES ('a stream entry of ' || OLD.workflow_uuid || ' was changed');
+END;
+CREATE TRIGGER message_again BEFORE UPDATE ON notifications WHEN OLD.consumed
+AND (NEW.consumed IS NOT OLD.consumed
+    OR NEW.consumed_function_id IS NOT OLD.consumed_function_id) BEGIN
+    INSERT INTO tripped VALUES ('a message to ' || OLD.destination_uuid || ' was consumed twice');
 END;
 CREATE TRIGGER run_removed BEFORE DELETE ON workflow_status BEGIN
     INSERT INTO tripped VALUES ('run ' || OLD.workflow_uuid || ' was removed');
@@ -57,7 +80,7 @@ class Store:
         self._clock = clock
         if self.connection.in_transaction:
             self.connection.execute("ROLLBACK")
-        for table in ("operation_outputs", "workflow_status", "perdure_executors", "tripped"):
+        for table in _TABLES:
             self.connection.execute(f"DELETE FROM {table}")
 
     def connect(self) -> sqlite3.Connection:

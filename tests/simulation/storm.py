@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, partial
 from random import Random
+from typing import Any
 
 from dbos.config import Settings, parse_database_url
 from dbos.engine.admission import StartCall
@@ -15,7 +16,12 @@ from dbos.engine.context import Scope
 from dbos.engine.io import Call
 from dbos.engine.registry import Registration, Registry
 from dbos.engine.results import RECHECK_S
+from dbos.engine.site import NOWHERE
 from dbos.engine.starts import await_background, call_workflow, start_workflow
+from dbos.ops.debounce import debounce
+from dbos.ops.enqueue import EnqueueRequest, enqueue
+from dbos.ops.management import cancel_workflow
+from dbos.storage.queue_limits import QueueLimits
 from dbos.testing.sim_clock import SimClock
 from dbos.testing.sim_io import SimWorld, Weather
 from dbos.testing.simulation import SimExecutor, Simulation
@@ -29,6 +35,7 @@ CALM_S = 600.0
 LEASE_S = 5.0
 """Short, so that leases expire often."""
 LOOK_S = 2.0
+LIMITED = QueueLimits("sim-limited", global_concurrency=2, worker_concurrency=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +45,9 @@ class Job:
     workflow_id: str
     target: Registration
     count: int
+    is_queued: bool = False
+    """Whether it waits on the limited queue."""
+    timeout_ms: int | None = None
 
 
 @dataclass(slots=True)
@@ -72,10 +82,17 @@ class _Storm:
         self._clock = SimClock()
         shared = store()
         shared.renew(self._clock)
-        self._oracle = Oracle(shared.connection)
+        self._oracle = Oracle(shared.connection, LIMITED)
+        has_queue = self._random.random() < 0.4
         self._oracle.happened = self._count_down
+        self._oracle.now_ms = self._clock.database_ms
         world = SimWorld(self._clock, shared.database, self._oracle, self._random)
-        self._simulation = Simulation(world, _settings(), _registry())
+        self._simulation = Simulation(
+            world, _settings(), _registry(), (LIMITED,) if has_queue else ()
+        )
+        self._has_queue = has_queue
+        if self._random.random() < 0.2:
+            self._simulation.scheduled["sim.tick"] = "*/10 * * * * *"
         self._fuses: dict[int, tuple[int, Callable[[SimExecutor], None]]] = {}
         """What happens to a process at its n-th moment from now."""
         self._story: list[str] = []
@@ -91,6 +108,18 @@ class _Storm:
         for number in range(draw.randint(1, 4)):
             target = draw.choice(self._workflows)
             self._plan_job(Job(f"job-{number}", target, draw.randint(1, 3)))
+        if self._has_queue:
+            for number in range(draw.randint(2, 6)):
+                target = draw.choice(self._workflows)
+                job = Job(
+                    f"queued-{number}",
+                    target,
+                    draw.randint(1, 3),
+                    True,
+                    draw.choice((None, None, 15_000)),
+                )
+                self._plan_job(job)
+            self._plan_debounced()
         for _ in range(draw.randint(0, 6)):
             fault = draw.choice(
                 (self._plan_death, self._plan_stall, self._plan_cut, self._plan_cut, self._foul)
@@ -120,6 +149,10 @@ class _Storm:
     def _plan_job(self, job: Job) -> None:
         """One call at least; sometimes a second one with the same id, from anywhere."""
         draw = self._random
+        if draw.random() < 0.1:
+            self._plan_cancel(job)
+        if job.timeout_ms is not None:
+            self._oracle.stoppable.add(job.workflow_id)
         at_s = draw.random() ** 2 * 20.0
         moments = [at_s]
         if draw.random() < 0.4:
@@ -144,7 +177,10 @@ class _Storm:
         value, raised = None, None
         try:
             await executor.lease.regain(executor.io)
-            if is_direct:
+            if job.is_queued:
+                await enqueue(rt, NOWHERE, _queued(job))
+                value = await await_background(rt, job.workflow_id, None, RECHECK_S)
+            elif is_direct:
                 value = await call_workflow(rt, start)
             else:
                 workflow_id, mine = await start_workflow(rt, start, on_callers_loop=True)
@@ -154,7 +190,38 @@ class _Storm:
         finally:
             # A caller whose process dies is closed here, and waits for nothing any more.
             self._calls -= 1
-        self._oracle.told(target.name, job.count, value, raised)
+        self._oracle.told(job.workflow_id, target.name, job.count, value, raised)
+
+    def _plan_cancel(self, job: Job) -> None:
+        self._oracle.stoppable.add(job.workflow_id)
+        at_s = self._random.random() * 30.0
+        self._clock.after(at_s, partial(self._spawn, partial(self._cancel, job)))
+
+    async def _cancel(self, job: Job, executor: SimExecutor) -> None:
+        await cancel_workflow.run(executor.engine.aio, NOWHERE, job.workflow_id)
+
+    def _plan_debounced(self) -> None:
+        """Some calls for one key, near each other."""
+        for count in range(1, self._random.randint(2, 5)):
+            at_s = self._random.random() * 15.0
+            self._clock.after(at_s, partial(self._spawn, partial(self._debounce, count)))
+
+    async def _debounce(self, count: int, executor: SimExecutor) -> None:
+        request = EnqueueRequest(
+            "sim.sum",
+            LIMITED.name,
+            (count,),
+            application_name="simulated",
+            deduplication_id="group",
+            is_declared=True,
+        )
+        await debounce(executor.engine.aio, NOWHERE, request, 3000, 9000)
+
+    def _spawn(self, work: Callable[[SimExecutor], Coroutine[Any, Any, None]]) -> None:
+        alive = self._simulation.alive
+        if alive:
+            executor = self._random.choice(alive)
+            executor.io.loop.spawn(work(executor))
 
     def _plan_death(self) -> None:
         self._light_fuse(self._die)
@@ -217,20 +284,24 @@ class _Storm:
             return
         draw = self._random
         weather = draw.choice(self._simulation.alive).weather
-        match draw.randrange(4):
+        match draw.randrange(5):
             case 0:
                 weather.refused = draw.choice((0.3, 1.0))
             case 1:
                 weather.ambiguous = 0.4
             case 2:
                 weather.slow, weather.slow_s = 0.3, draw.choice((3.0, 20.0))
+            case 3:
+                weather.crowded = 0.5
             case _:
                 weather.skew_ms = draw.randint(-20_000, 20_000)
+                self._oracle.skew_ms = 20_000
         self._tell(f"{weather}")
         self._clock.after(draw.random() * 25.0, partial(_clear_up, weather))
 
     def _calm_down(self) -> None:
         self._is_calm = True
+        self._simulation.scheduled.clear()
         self._fuses.clear()
         for executor in self._simulation.alive:
             _clear_up(executor.weather)
@@ -247,6 +318,7 @@ class _Storm:
             answer_s=draw.choice((0.002, 0.02, 0.2)),
             read_s=draw.choice((0.002, 0.05)),
             ambiguous=draw.choice((0.0, 0.0, 0.05, 0.2)),
+            crowded=draw.choice((0.0, 0.0, 0.0, 0.3)),
         )
 
     def _tell(self, what: str) -> None:
@@ -254,8 +326,20 @@ class _Storm:
 
 
 def _clear_up(weather: Weather) -> None:
-    weather.refused = weather.ambiguous = weather.slow = 0.0
+    weather.refused = weather.ambiguous = weather.slow = weather.crowded = 0.0
     weather.skew_ms = 0
+
+
+def _queued(job: Job) -> EnqueueRequest:
+    return EnqueueRequest(
+        job.target.run_name,
+        LIMITED.name,
+        (job.count,),
+        workflow_id=job.workflow_id,
+        timeout_ms=job.timeout_ms,
+        application_name="simulated",
+        is_declared=True,
+    )
 
 
 @cache

@@ -9,7 +9,7 @@ from tests.simulation.mutants import MUTANTS, Mutant
 from tests.simulation.storm import play
 
 SEEDS_PER_BLOCK = 50
-BLOCKS = range(4)
+BLOCKS = range(2)
 SEEDS_PER_MUTANT = 250
 
 

@@ -43,6 +43,8 @@ class Weather:
     slow: float = 0.0
     """Share of commits whose answer takes up to `slow_s`."""
     slow_s: float = 0.0
+    crowded: float = 0.0
+    """Share of claimed runs for which the process has no thread, so that it gives them back."""
     skew_ms: int = 0
     """How far this process's idea of the database's clock is off."""
 

@@ -8,26 +8,47 @@ in the same order.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from dbos import cron
 from dbos.config import Settings
+from dbos.engine import ticks
 from dbos.engine.dispatch import begin
 from dbos.engine.engine import Engine, Identity
 from dbos.engine.execution import Execution, execute, hand_back
 from dbos.engine.io import Closed, Io
 from dbos.engine.registry import Registry
+from dbos.engine.returns import give_back
 from dbos.serialization.codec import Codec
 from dbos.serialization.typed import JSONSerializer
 from dbos.services.claimants import claimant
+from dbos.services.deadlines import ASK_EVERY_MS
 from dbos.services.dispatcher import BATCH as CLAIM_BATCH
 from dbos.services.dispatcher import FALLBACK_S
 from dbos.services.failover import BATCH as TAKEOVER_BATCH
 from dbos.services.failover import LOOK_AT_PEERS_S, LOOK_AT_PIDS_S
 from dbos.services.leases import REGAINED, RENEWALS_PER_LEASE, TRUSTED_SHARE
-from dbos.storage import claims, executors, recovery, steps, workflows
+from dbos.storage import (
+    claims,
+    deadlines,
+    events,
+    executors,
+    messages,
+    recovery,
+    schedules,
+    served,
+    steps,
+    workflows,
+)
 from dbos.storage.claims import Claimant, ClaimRequest
+from dbos.storage.deadlines import Expiry
 from dbos.storage.protocol import Topic
 from dbos.storage.queue_limits import QueueLimits
 from dbos.storage.recovery import INTERNAL_QUEUE, TakeOver
 from dbos.storage.rows import ClaimedRun, ExecutorRow, RecordedStep
+from dbos.storage.schedules import Firing
+from dbos.storage.served import Promotion
 from dbos.telemetry import log
 from dbos.testing.sim_io import SimIo, SimWorld, Weather
 
@@ -120,8 +141,17 @@ class SimExecutor:
 class Simulation:
     """Executors that share one database, and the order in which their world answers them."""
 
-    def __init__(self, world: SimWorld, settings: Settings, registry: Registry) -> None:
+    def __init__(
+        self,
+        world: SimWorld,
+        settings: Settings,
+        registry: Registry,
+        queues: Sequence[QueueLimits] = (),
+    ) -> None:
         self.world = world
+        self.queues: tuple[QueueLimits, ...] = (QueueLimits(INTERNAL_QUEUE), *queues)
+        self.scheduled: dict[str, str] = {}
+        """Cron expressions by the name of the function that they start."""
         self.executors: list[SimExecutor] = []
         self._settings = settings
         self._registry = registry
@@ -148,9 +178,12 @@ class Simulation:
         await executor.lease.renew()
         spawn = executor.io.loop.spawn
         spawn(_keep_lease(executor))
-        spawn(_dispatch(executor))
+        spawn(_dispatch(executor, self.queues))
         spawn(_look_out(executor))
+        spawn(_expire(executor))
         spawn(self._fail_over(executor))
+        for name, expression in self.scheduled.items():
+            spawn(self._schedule(executor, name, expression))
 
     async def _fail_over(self, executor: SimExecutor) -> None:
         """What `services.failover` does."""
@@ -169,6 +202,19 @@ class Simulation:
                 await executor.io.commit(recovery.take_over, request, "")
                 look_again_s = executor.world.clock.now_s + LOOK_AT_PEERS_S
             await executor.io.sleep(LOOK_AT_PIDS_S)
+
+    async def _schedule(self, executor: SimExecutor, name: str, expression: str) -> None:
+        """What `services.scheduler` does for one decorated function, until it is no more."""
+        io, engine = executor.io, executor.engine
+        due = cron.parse(expression, None, name).next(_now(executor))
+        while due is not None and name in self.scheduled:
+            await io.sleep(max(0.001, (due - _now(executor)).total_seconds()))
+            now = _now(executor)
+            if due <= now:
+                tick = cron.parse(expression, None, name).latest(due, now) or due
+                run = ticks.decorated_run(engine, name, tick, now)
+                await io.commit(schedules.fire, Firing((run,)), name)
+                due = cron.parse(expression, None, name).next(now)
 
     def _known_dead(self) -> list[str]:
         return [
@@ -219,36 +265,79 @@ async def _look_out(executor: SimExecutor) -> None:
         if awaited := [subject[0] for subject in hub.subjects("done")]:
             ended = await io.read(workflows.ended, awaited)
             hub.publish([Topic("done", workflow_id) for workflow_id in ended])
+        hub.publish(await _changed(io))
         await io.sleep(executor.settings.notification_poll_s)
 
 
-async def _dispatch(executor: SimExecutor) -> None:
+async def _changed(io: SimIo) -> list[Topic]:
+    """What messages and events somebody waits for and has not heard of."""
+    changed: list[Topic] = []
+    if waiting := [(subject[0], subject[1]) for subject in io.hub.subjects("message")]:
+        changed += await io.read(messages.any_waiting, waiting)
+    if awaited := [(subject[0], subject[1]) for subject in io.hub.subjects("event")]:
+        changed += await io.read(events.any_set, awaited)
+    return changed
+
+
+async def _expire(executor: SimExecutor) -> None:
+    """What `services.deadlines` does."""
+    io, name = executor.io, executor.settings.name
+    while True:
+        now_ms = io.now_ms()
+        due = await io.read(deadlines.due, name, now_ms, 0, TAKEOVER_BATCH)
+        if due.workflow_ids:
+            overdue = tuple(due.workflow_ids)
+            expiry = Expiry(overdue, now_ms)
+            for workflow_id, claim in await io.commit(deadlines.expire, expiry, overdue[0]):
+                run = executor.engine.running.get(workflow_id)
+                if run is not None and run.claim == claim:
+                    executor.engine.dismiss(run, "cancelled")
+        await io.sleep(ASK_EVERY_MS / 1000)
+
+
+async def _dispatch(executor: SimExecutor, queues: Sequence[QueueLimits]) -> None:
     """What `services.dispatcher` does."""
     io = executor.io
-    with io.hub.watch(Topic("queue", INTERNAL_QUEUE)) as bell:
+    with io.hub.watch(Topic("queue", "")) as bell:
         while True:
-            request = _claim_request(executor)
-            term = executor.lease.term
-            claimed = (await io.commit(claims.claim, request, INTERNAL_QUEUE)).runs
-            if claimed:
-                ids = [run.workflow_id for run in claimed]
-                histories: dict[str, list[RecordedStep]] = {}
-                for step in await io.read(steps.load, ids):
-                    histories.setdefault(step.workflow_id, []).append(step)
-                for run in claimed:
-                    await _start(executor, run, histories.get(run.workflow_id, []), term)
-            if len(claimed) < CLAIM_BATCH:
+            if len(queues) > 1:
+                promotion = Promotion(executor.settings.name, CLAIM_BATCH)
+                await io.commit(served.promote, promotion, "")
+            is_full = False
+            for queue in queues:
+                is_full |= await _serve_queue(executor, queue) == CLAIM_BATCH
+            if not is_full:
                 await io.wait(bell, FALLBACK_S)
+
+
+async def _serve_queue(executor: SimExecutor, queue: QueueLimits) -> int:
+    """Claim and start one batch of a queue; how many runs it had."""
+    io, term = executor.io, executor.lease.term
+    claim = executor.engine.new_token()
+    request = ClaimRequest(executor.claimant, queue, claim, CLAIM_BATCH, has_keys=False)
+    claimed = (await io.commit(claims.claim, request, queue.name)).runs
+    if claimed:
+        ids = [run.workflow_id for run in claimed]
+        histories: dict[str, list[RecordedStep]] = {}
+        for step in await io.read(steps.load, ids):
+            histories.setdefault(step.workflow_id, []).append(step)
+        for run in claimed:
+            await _start(executor, run, histories.get(run.workflow_id, []), term)
+    return len(claimed)
 
 
 async def _start(
     executor: SimExecutor, run: ClaimedRun, history: list[RecordedStep], term: int
 ) -> None:
+    weather = executor.weather
+    if weather.crowded and weather.random.random() < weather.crowded:
+        give_back(executor.engine.aio, run, "no_thread", "no thread is free")
+        return
     execution = await begin(executor.engine.aio, run, history, term)
     if execution is not None:
         executor.start(execution)
 
 
-def _claim_request(executor: SimExecutor) -> ClaimRequest:
-    queue, claim = QueueLimits(INTERNAL_QUEUE), executor.engine.new_token()
-    return ClaimRequest(executor.claimant, queue, claim, CLAIM_BATCH, has_keys=False)
+def _now(executor: SimExecutor) -> datetime:
+    """As `Scheduler` sees the time: the database's, as far as this process knows it."""
+    return datetime.fromtimestamp(executor.io.now_ms() / 1000, UTC)
