@@ -68,6 +68,6 @@ def test_an_executor_whose_row_is_locked_is_swept_later(
             tx.run(IN_NO_TIME)
             executors.sweep_all(tx, [1000])
         with database.read() as tx:
-            left = [peer.incarnation_id for peer in executors.peers(tx)]
+            left = [peer.incarnation_id for peer in recovery.look(tx, "shop").peers]
 
     assert left == ["frozen"]

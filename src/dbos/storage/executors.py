@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from dbos.storage.protocol import SingleRead, Statement, Topic, Tx, Write
-from dbos.storage.rows import ExecutorRow, LiveExecutor
+from dbos.storage.rows import ExecutorRow
 
 # An incarnation renews by writing its whole row again, so a row that a peer removed too early comes
 # back.
@@ -100,20 +100,6 @@ PING = Statement("SELECT COUNT(*) FROM {perdure_executors}")
 def ping(tx: Tx) -> None:
     """Make sure that the database answers and our tables are there."""
     tx.one(PING)
-
-
-PEERS = Statement(
-    """
-    SELECT incarnation_id, executor_id, host, pid, process_started, lease_until_epoch_ms
-    FROM {perdure_executors}
-    """
-)
-
-
-@SingleRead
-def peers(tx: Tx) -> list[LiveExecutor]:
-    """All known incarnations, expired ones included."""
-    return [LiveExecutor(*row) for row in tx.all(PEERS)]
 
 
 class Capabilities(msgspec.Struct, frozen=True):

@@ -191,15 +191,15 @@ class Simulation:
         while True:
             dead = self._known_dead()
             if dead or executor.world.clock.now_s >= look_again_s:
-                for peer in await executor.io.read(executors.peers):
-                    if peer.incarnation_id in dead:
-                        gone = peer.incarnation_id
-                        await executor.io.commit(executors.remove, gone, gone)
-                        self._forget(gone)
-                request = TakeOver(
-                    executor.settings.name, executor.engine.new_token(), TAKEOVER_BATCH
-                )
-                await executor.io.commit(recovery.take_over, request, "")
+                name = executor.settings.name
+                around = await executor.io.read(recovery.look, name)
+                gone = [p.incarnation_id for p in around.peers if p.incarnation_id in dead]
+                for incarnation_id in gone:
+                    await executor.io.commit(executors.remove, incarnation_id, incarnation_id)
+                    self._forget(incarnation_id)
+                if around.has_open_runs or gone:
+                    request = TakeOver(name, executor.engine.new_token(), TAKEOVER_BATCH)
+                    await executor.io.commit(recovery.take_over, request, "")
                 look_again_s = executor.world.clock.now_s + LOOK_AT_PEERS_S
             await executor.io.sleep(LOOK_AT_PIDS_S)
 
