@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -78,7 +78,7 @@ def copy_rows(execute: Callable[[str], list[tuple[Any, ...]]], copies: int) -> N
 
 
 @contextmanager
-def statements() -> Iterator[Callable[[str], list[tuple[Any, ...]]]]:
+def statements() -> Generator[Callable[[str], list[tuple[Any, ...]]]]:
     """A function that executes one statement by itself."""
     url = database_url()
     connection: Any

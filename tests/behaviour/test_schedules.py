@@ -247,6 +247,35 @@ def test_a_schedule_that_cannot_be_used_harms_no_other(
     assert len(reported) == 1
 
 
+@pytest.mark.parametrize(
+    ("column", "value", "reason"),
+    [
+        ("schedule", "broken", "it has 1 fields and not 5, 6 or 7"),
+        ("cron_timezone", "Nowhere/Never", "its time zone is unknown here"),
+        ("workflow_name", "unheard-of", "its workflow is not registered here"),
+    ],
+)
+def test_a_schedule_that_cannot_be_used_is_reported_once_with_its_reason(
+    report: Report,
+    app: Application,
+    log: pytest.LogCaptureFixture,
+    column: str,
+    value: str,
+    reason: str,
+) -> None:
+    report.create("* * * * * *", name="a-bad")
+    DBOS.pause_schedule("a-bad")
+    app.change(f"UPDATE {{workflow_schedules}} SET {column} = ?, status = 'ACTIVE'", value)
+    report.calls.clear()
+    report.enough.clear()
+    report.create("* * * * * *", name="good")
+
+    assert report.enough.wait(30)
+    reported = [line for line in log.messages if "Schedule a-bad cannot be used" in line]
+    assert len(reported) == 1
+    assert reason in reported[0]
+
+
 def test_in_a_workflow_schedule_calls_are_steps(report: Report, app: Application) -> None:
     @DBOS.workflow(name="plan")
     def plan() -> list[str]:

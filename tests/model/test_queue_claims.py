@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -259,7 +259,7 @@ def database(request: pytest.FixtureRequest) -> Iterator[Database]:
 
 
 @contextmanager
-def _url(request: pytest.FixtureRequest) -> Iterator[str]:
+def _url(request: pytest.FixtureRequest) -> Generator[str]:
     if request.param == "sqlite":
         with tempfile.TemporaryDirectory() as directory:
             yield f"sqlite:///{Path(directory) / 'model.sqlite'}"

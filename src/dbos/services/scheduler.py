@@ -180,7 +180,7 @@ class Scheduler(Service):
             self._plans.pop(key, None)
             if self._reported.get(row.schedule_name) != _signature(row):
                 self._reported[row.schedule_name] = _signature(row)
-                log.schedule_unusable(row.schedule_name, error)
+                log.schedule_unusable(row.schedule_name, _reason(error))
 
     def _usable(self, row: ScheduleRow) -> _Plan:
         if self._engine.registry.find(row.workflow_name) is None:
@@ -205,6 +205,19 @@ class Scheduler(Service):
 
 class _UnknownWorkflow(Exception):
     """The workflow of a schedule is not registered in this process."""
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong with a schedule, without any value of its row."""
+    match error:
+        case cron.BadCron():
+            return f"its cron expression is no good: {error}"
+        case cron.BadZone():
+            return "its time zone is unknown here"
+        case _UnknownWorkflow():
+            return "its workflow is not registered here"
+        case _:
+            return log.describe(error)
 
 
 def _signature(row: ScheduleRow) -> object:

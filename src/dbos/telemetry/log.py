@@ -353,12 +353,12 @@ def ticks_skipped(schedule: str, count: int) -> None:
     )
 
 
-def schedule_unusable(schedule: str, error: BaseException) -> None:
+def schedule_unusable(schedule: str, reason: str) -> None:
     """Once for each state of a schedule that cannot be used."""
     logger.error(
         "Schedule %s cannot be used and does not fire until it changes: %s",
         shown(schedule),
-        describe(error),
+        reason,
         stacklevel=2,
     )
 
