@@ -50,8 +50,15 @@ def store(request: pytest.FixtureRequest, relay: Relay) -> Iterator[Any]:
     store.api.run(store.close)
 
 
-@pytest.mark.parametrize("cut", ["before", "after", "late"])
-@pytest.mark.parametrize("isolation", ["SERIALIZABLE", "READ COMMITTED"])
+@pytest.mark.parametrize(
+    ("cut", "isolation"),
+    [
+        ("before", "SERIALIZABLE"),
+        ("after", "SERIALIZABLE"),
+        ("late", "SERIALIZABLE"),
+        ("late", "READ COMMITTED"),
+    ],
+)
 def test_a_commit_that_is_cut_off_is_looked_for_and_the_effects_are_there_once(
     app: Application, relay: Relay, store: Store, cut: Cut, isolation: str
 ) -> None:
