@@ -204,19 +204,20 @@ def session_of(store: Any) -> Any:
 
 
 def test_the_step_has_the_isolation_level_that_was_asked_for(store: Any) -> None:
-    if store.url.startswith("sqlite"):
-        pytest.skip("SQLite has one level")
+    is_sqlite = store.url.startswith("sqlite")
+    question = "PRAGMA read_uncommitted" if is_sqlite else "SHOW transaction_isolation"
 
-    async def level() -> str:
-        shown: str = (await store.execute("SHOW transaction_isolation")).scalar_one()
-        return shown
+    async def level() -> Any:
+        return (await store.execute(question)).scalar_one()
 
-    async def levels() -> list[str]:
+    async def levels() -> list[Any]:
         asked = ("REPEATABLE READ", "READ COMMITTED")
         found = [await store.run({"isolation_level": name}, level) for name in asked]
         return [*found, await store.run(None, level)]
 
-    assert store.api.run(levels) == ["repeatable read", "read committed", "serializable"]
+    # SQLite has one level: whatever is asked for, nothing uncommitted is read.
+    expected = [0, 0, 0] if is_sqlite else ["repeatable read", "read committed", "serializable"]
+    assert store.api.run(levels) == expected
 
 
 def test_misuse_is_refused(store: Any) -> None:
@@ -260,6 +261,8 @@ def test_a_missing_table_is_refused_where_it_may_not_be_made(unopened: Store) ->
     assert unopened.api.run(accepted) == 1
 
 
+# The thread of aiosqlite answers a loop that may be closed by then, after a file was not opened.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_an_unreachable_database_is_refused_without_its_password(unopened: Any) -> None:
     if unopened.url.startswith("sqlite"):
         store = type(unopened)("sqlite:////nowhere/at/all.sqlite")

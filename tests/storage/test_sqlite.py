@@ -128,7 +128,7 @@ def test_a_locked_file_is_a_passing_fault(sqlite_path: Path) -> None:
     database.close()
 
     assert database.is_transient(raised.value)
-    assert "locked by another process" in str(database.translate(raised.value))
+    assert "of this process or another, held its lock" in str(database.translate(raised.value))
 
 
 def test_a_full_disk_is_a_passing_fault_and_leaves_nothing_behind(sqlite_path: Path) -> None:

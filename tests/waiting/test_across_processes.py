@@ -263,9 +263,14 @@ def quietly(app: Application, statement: str, *values: object) -> None:
 
 
 def terminate_listeners(app: Application) -> None:
-    with psycopg.connect(app.database_url) as connection:
-        killed = connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND query LIKE 'LISTEN %'"
-        ).fetchall()
-    assert killed
+    """End every session that listens, once there is one: it is opened in the background."""
+    with psycopg.connect(app.database_url, autocommit=True) as connection:
+
+        def killed() -> bool:
+            rows = connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND query LIKE 'LISTEN %'"
+            ).fetchall()
+            return bool(rows)
+
+        until(killed)
