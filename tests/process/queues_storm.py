@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
@@ -40,6 +40,8 @@ MOST = {"global": GLOBAL_MOST, "worker": WORKER_MOST, "partition": PARTITION_MOS
 PATIENCE_S = 120.0
 WORKERS = 3
 PREFIX = "sched-"
+OUTAGE_S = 2.0
+"""How long no worker is up, at least."""
 OLDEST = 0.8
 """How often the worker that lives longest is killed: the others may still be starting."""
 
@@ -54,12 +56,31 @@ class Findings:
     ticks: int
     repeated: int
     """Jobs whose body began more than once: allowed, a kill cut them off."""
+    waiting: dict[str, int]
+    """On each queue, the jobs that waited for the workers when they came back."""
     seconds: float
     violations: list[str] = field(default_factory=list[str])
 
 
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """The time in which no worker was up."""
+
+    dead_at: datetime
+    """All were dead by now."""
+    started_at: datetime
+    """None had been started again until now."""
+    back_at: datetime
+    """All were serving by now."""
+    waiting: dict[str, int]
+
+
 class QueueStorm:
-    """Three workers over one database, killed at random until enough were."""
+    """Three workers over one database, killed at random until enough were.
+
+    Half-way all of them are killed together. Half of the jobs are enqueued before; the others
+    while no worker is up, so that the limits certainly have more waiting than they let through.
+    """
 
     def __init__(self, url: str, directory: Path, seed: int, kills: int, jobs: int) -> None:
         self._url = url
@@ -78,11 +99,12 @@ class QueueStorm:
             self._workers = [self._start() for _ in range(WORKERS)]
             for worker in self._workers:
                 self._be_ready(worker)
-            seeder = self._start(str(self._jobs))
-            for _ in range(self._kills):
-                time.sleep(self._random.uniform(0.1, 0.9))
-                self._kill_one()
+            half = self._jobs // 2
+            seeder = self._start("0", str(half))
+            self._kill_some(self._kills // 2)
             seeder.communicate(timeout=PATIENCE_S)
+            outage = self._kill_all(str(half), str(self._jobs))
+            self._kill_some(self._kills - self._kills // 2)
             statuses = self._await_end()
             for worker in self._workers:
                 worker.communicate(timeout=PATIENCE_S)
@@ -90,7 +112,7 @@ class QueueStorm:
             for worker in self._workers:
                 worker.kill()
                 worker.wait()
-        return self._findings(statuses, time.monotonic() - began)
+        return self._findings(statuses, outage, time.monotonic() - began)
 
     def _start(self, *jobs: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "tests.process.queues_worker", self._url]
@@ -110,6 +132,11 @@ class QueueStorm:
             raise RuntimeError("a worker ended before it was ready")
         self._ready.add(worker.pid)
 
+    def _kill_some(self, kills: int) -> None:
+        for _ in range(kills):
+            time.sleep(self._random.uniform(0.1, 0.9))
+            self._kill_one()
+
     def _kill_one(self) -> None:
         """Kill a worker and start another; it may be killed while it still starts."""
         seat = (
@@ -118,12 +145,33 @@ class QueueStorm:
         self._next_seat = (seat + 1) % WORKERS
         # Ticks while no process is up are nobody's.
         self._be_ready(self._workers[self._next_seat])
-        worker = self._workers[seat]
-        # Nobody takes its jobs over before it is dead, so they certainly ran until now.
-        self._deaths_ns[worker.pid] = time.monotonic_ns()
-        worker.kill()
-        worker.communicate()
+        self._kill(self._workers[seat])
         self._workers[seat] = self._start()
+
+    def _kill(self, *workers: subprocess.Popen[bytes]) -> None:
+        for worker in workers:
+            # Nobody takes its jobs over before it is dead, so they certainly ran until now.
+            self._deaths_ns[worker.pid] = time.monotonic_ns()
+            worker.kill()
+        for worker in workers:
+            worker.communicate()
+
+    def _kill_all(self, *jobs: str) -> Outage:
+        """Kill every worker, enqueue some more jobs, and start as many workers again."""
+        self._kill(*self._workers)
+        dead_at, until = datetime.now(UTC), time.monotonic() + OUTAGE_S
+        self._start(*jobs).communicate(timeout=PATIENCE_S)
+        waiting = Counter(
+            run.partition("-")[0]
+            for run, status in Observer(self._url).statuses().items()
+            if status in ACTIVE and not run.startswith(PREFIX)
+        )
+        time.sleep(max(0.0, until - time.monotonic()))
+        started_at = datetime.now(UTC)
+        self._workers = [self._start() for _ in range(WORKERS)]
+        for worker in self._workers:
+            self._be_ready(worker)
+        return Outage(dead_at, started_at, datetime.now(UTC), dict(waiting))
 
     def _await_end(self) -> dict[str, str]:
         """The statuses of all jobs, once none is active or the patience is over."""
@@ -135,7 +183,7 @@ class QueueStorm:
                 return statuses
             time.sleep(0.2)
 
-    def _findings(self, statuses: dict[str, str], seconds: float) -> Findings:
+    def _findings(self, statuses: dict[str, str], outage: Outage, seconds: float) -> Findings:
         lines = read_jobs(self._directory)
         ids = {f"{queue}-{number}" for queue in QUEUES for number in range(self._jobs)}
         starts = [line.started_ms for line in lines if line.kind == "begin" and line.started_ms]
@@ -146,6 +194,7 @@ class QueueStorm:
             most_in_window(starts, round(RATE_PERIOD_S * 1000)),
             len([run for run in statuses if run.startswith(PREFIX)]),
             sum(1 for times in begun.values() if times > 1),
+            outage.waiting,
             seconds,
         )
         found.violations += [
@@ -159,12 +208,12 @@ class QueueStorm:
             f"{run} is {statuses.get(run)}" for run in sorted(ids) if statuses.get(run) != "SUCCESS"
         ]
         found.violations += [f"{run} was done again" for run in done_again(lines)]
-        found.violations += _tick_faults(lines, statuses)
+        found.violations += tick_faults(lines, statuses, outage)
         return found
 
 
-def _tick_faults(lines: Iterable[Line], statuses: dict[str, str]) -> list[str]:
-    """Ticks that are missing, or that nobody ran although later ones were."""
+def tick_faults(lines: Iterable[Line], statuses: dict[str, str], outage: Outage) -> list[str]:
+    """Ticks that are missing, that were nobody's, or that nobody ran although later ones were."""
     ticks = sorted(run for run in statuses if run.startswith(PREFIX))
     done = {line.workflow_id for line in lines if line.kind == "known" and line.queue == "tick"}
     moments = [datetime.fromisoformat(run.rpartition("tick-")[2]) for run in ticks]
@@ -172,7 +221,15 @@ def _tick_faults(lines: Iterable[Line], statuses: dict[str, str]) -> list[str]:
         f"no tick between {before.time()} and {after.time()}"
         for before, after in pairwise(moments)
         if after - before > timedelta(seconds=1)
+        and not (before <= outage.back_at and after >= outage.dead_at)
     ]
+    faults += [
+        f"{run} was due while no worker was up"
+        for run, moment in zip(ticks, moments, strict=True)
+        if outage.dead_at < moment <= outage.started_at
+    ]
+    if not moments or moments[-1] <= outage.back_at:
+        faults.append("no tick after the outage")
     # The last ones may just have been enqueued when the workers ended.
     return faults + [f"{run} did not run" for run in ticks[:-2] if run not in done]
 
@@ -192,6 +249,11 @@ def main(arguments: list[str]) -> int:
             with database(kind, directory) as url:
                 storm = QueueStorm(url, directory, options.seed, options.kills, options.jobs)
                 found = storm.run()
+            found.violations += [
+                f"{found.peaks.get(queue, 0)} at most ran at once on {queue!r}, never {most}"
+                for queue, most in MOST.items()
+                if found.peaks.get(queue, 0) < most
+            ]
             print(
                 f"{kind}: {found.kills} kills, {found.repeated} jobs cut off and begun again, "
                 f"peaks {found.peaks}, {found.most_starts} starts in a window, "

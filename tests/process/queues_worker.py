@@ -1,8 +1,9 @@
 """A worker that serves several limited queues, and notes in a ledger when each job's body runs.
 
-    python -m tests.process.queues_worker DATABASE_URL LEDGER_DIRECTORY [JOBS]
+    python -m tests.process.queues_worker DATABASE_URL LEDGER_DIRECTORY [FIRST BEYOND]
 
-With a number of jobs it serves nothing: it enqueues so many on every queue and ends.
+With a range of job numbers it serves nothing and has no schedule: it enqueues these jobs on every
+queue and ends.
 """
 
 from __future__ import annotations
@@ -59,7 +60,6 @@ def job(queue: str, key: str, pause_s: float) -> str:
     return workflow_id
 
 
-@DBOS.scheduled("* * * * * *")
 @DBOS.workflow()
 def tick(_due: object, _now: object) -> None:
     workflow_id = DBOS.workflow_id
@@ -84,8 +84,8 @@ def _started_ms(workflow_id: str) -> int:
     return int(row[0] or 0)
 
 
-def _enqueue(jobs: int) -> None:
-    for number in range(jobs):
+def _enqueue(jobs: range) -> None:
+    for number in jobs:
         for queue in QUEUES:
             key = key_of(queue, number)
             with (
@@ -96,15 +96,17 @@ def _enqueue(jobs: int) -> None:
 
 
 def main() -> None:
-    jobs = int(sys.argv[3]) if len(sys.argv) > 3 else 0
+    jobs = range(*map(int, sys.argv[3:])) if len(sys.argv) > 3 else None
     DBOS(config={"name": "queues", "system_database_url": URL, "log_level": "ERROR"})
-    if jobs:
+    if jobs is None:
+        DBOS.scheduled("* * * * * *")(tick)
+    else:
         DBOS.listen_queues([])
     DBOS.launch()
-    if jobs:
+    if jobs is not None:
         _enqueue(jobs)
     os.write(1, b"ready\n")
-    if not jobs:
+    if jobs is None:
         sys.stdin.read()
     DBOS.destroy(workflow_completion_timeout_sec=10)
 

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from tests.process.jobs import Line, done_again, most_in_window, peaks
-from tests.process.queues_storm import MOST, QueueStorm
+from tests.process.jobs import QUEUES, Line, done_again, most_in_window, peaks
+from tests.process.queues_storm import MOST, WORKERS, Outage, QueueStorm, tick_faults
 
 
 @pytest.mark.timeout(240)
 def test_no_limit_is_exceeded_and_every_job_is_done_while_workers_are_killed(
     database_url: str, tmp_path: Path
 ) -> None:
-    found = QueueStorm(database_url, tmp_path, seed=2026, kills=6, jobs=20).run()
+    jobs = 20
+
+    found = QueueStorm(database_url, tmp_path, seed=2026, kills=4, jobs=jobs).run()
 
     assert found.violations == []
-    assert found.kills == 6
-    assert {queue: found.peaks[queue] for queue in MOST} == MOST, "A limit was never reached."
+    assert found.kills == 4 + WORKERS
+    # Whether as many ran together as may depends on the machine; that more wanted to does not.
+    assert found.waiting.keys() == set(QUEUES)
+    assert min(found.waiting.values()) >= jobs // 2 > max(MOST.values()) * WORKERS
+    assert found.peaks.keys() >= MOST.keys()
 
 
 def test_the_ledger_tells_how_many_ran_at_once() -> None:
@@ -44,3 +50,19 @@ def test_the_ledger_tells_the_fullest_window_and_what_was_done_again() -> None:
     assert most_in_window([0, 10, 999, 1000, 1001], 1000) == 4
     assert done_again([work, known]) == []
     assert done_again([known, work]) == ["a"]
+
+
+def test_ticks_may_be_missing_while_no_worker_is_up_and_at_no_other_time() -> None:
+    at = [datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=second) for second in range(12)]
+    outage = Outage(at[3], at[5], at[7], {})
+
+    def faults(*seconds: int) -> list[str]:
+        runs = [f"sched-tick-{at[second].isoformat()}" for second in seconds]
+        lines = [Line(0, 1, "known", run, "tick", "-") for run in runs]
+        return tick_faults(lines, dict.fromkeys(runs, "SUCCESS"), outage)
+
+    assert faults(1, 2, 3, 8, 9) == []
+    assert faults(0, 2, 3, 8, 9) == ["no tick between 00:00:00 and 00:00:02"]
+    assert faults(1, 2, 8, 10) == ["no tick between 00:00:08 and 00:00:10"]
+    assert faults(2, 4, 8) == [f"sched-tick-{at[4].isoformat()} was due while no worker was up"]
+    assert faults(1, 2) == ["no tick after the outage"]

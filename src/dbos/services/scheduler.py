@@ -114,15 +114,16 @@ class Scheduler(Service):
             self._make_up(plan, due - timedelta(microseconds=1), now)
             return
         newest = plan.cron.latest(due, now) or due
-        if newest > due:
-            skipped = sum(1 for _ in islice(plan.cron.between(due, newest), COUNTED)) + 1
-            log.ticks_skipped(plan.name, skipped)
         if row is None:
             run = ticks.decorated_run(self._engine, plan.name, newest, now)
             self._commit((run,), plan, None)
         else:
             runs = ticks.scheduled_runs(self._engine, row, [newest], plan.context)
             self._commit(runs, plan, newest)
+        if newest > due:
+            # Said last: what failed is tried again, and would be said again.
+            skipped = sum(1 for _ in islice(plan.cron.between(due, newest), COUNTED)) + 1
+            log.ticks_skipped(plan.name, skipped)
 
     def _make_up(self, plan: _Plan, after: datetime, now: datetime) -> None:
         """Fire every tick later than one moment, up to now."""

@@ -1,0 +1,210 @@
+"""Ticks that come late: a process that stood still, or a clock that was set forward by an hour.
+
+The scheduler is driven by hand and reads a clock of the test's. Its schedules have ticks in one
+later year only: the application's own scheduler, which reads the real clock, leaves them alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from dbos import DBOS
+from dbos.api.ground import Ground
+from dbos.api.slot import launched
+from dbos.services.scheduler import Scheduler
+from tests.behaviour.application import Application
+
+YEAR = datetime.now(UTC).year + 10
+MINUTELY = f"0 * * * * * {YEAR}"
+START = datetime(YEAR, 1, 1, tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Stalled:
+    """A scheduler that looks only when it is told to, and at the time that it is told."""
+
+    def __init__(self) -> None:
+        self._ground = Ground(launched().settings)
+        self._now = START
+        self._ground.reader.now_ms = self._now_ms
+        self._scheduler = Scheduler(
+            launched(), self._ground.committer, self._ground.reader, self._ground.hub
+        )
+        self._ground.committer.start()
+
+    def look(self, minutes: float) -> None:
+        """Let it look so many minutes after the start."""
+        self._now = START + timedelta(minutes=minutes)
+        self._scheduler.tick()
+
+    def close(self) -> None:
+        self._ground.committer.stop()
+        self._ground.reader.stop()
+        self._ground.database.close()
+
+    def _now_ms(self) -> int:
+        return (self._now - EPOCH) // timedelta(milliseconds=1)
+
+
+@pytest.fixture
+def scheduler(app: Application) -> Iterator[Stalled]:
+    stalled = Stalled()
+    yield stalled
+    stalled.close()
+
+
+def decorated() -> None:
+    @DBOS.scheduled(MINUTELY)
+    @DBOS.workflow(name="late")
+    def late(_scheduled: datetime, _actual: datetime) -> None: ...
+
+
+def stored(*, automatic_backfill: bool = False) -> None:
+    @DBOS.workflow(name="late")
+    def late(_scheduled: datetime, _context: object) -> None: ...
+
+    DBOS.create_schedule(
+        schedule_name="late",
+        workflow_fn=late,
+        schedule=MINUTELY,
+        automatic_backfill=automatic_backfill,
+    )
+
+
+kinds = pytest.mark.parametrize("schedule", [decorated, stored])
+
+
+def fired(app: Application) -> list[int]:
+    """The minutes whose ticks were started."""
+    rows = app.rows("SELECT workflow_uuid FROM {workflow_status} WHERE schedule_name = 'late'")
+    moments = [datetime.fromisoformat(row[0].removeprefix("sched-late-")) for row in rows]
+    return sorted((moment - START) // timedelta(minutes=1) for moment in moments)
+
+
+def skips(log: pytest.LogCaptureFixture) -> list[str]:
+    return [line for line in log.messages if "ticks were skipped" in line]
+
+
+@contextmanager
+def no_run_accepted(app: Application) -> Iterator[None]:
+    """Let the database refuse runs of schedules for the block."""
+    if app.is_sqlite:
+        make = (
+            "CREATE TRIGGER refused BEFORE INSERT ON {workflow_status}"
+            " WHEN NEW.schedule_name IS NOT NULL BEGIN SELECT RAISE(ABORT, 'refused'); END"
+        )
+        end = "DROP TRIGGER refused"
+    else:
+        make = (
+            "ALTER TABLE {workflow_status} ADD CONSTRAINT refused"
+            " CHECK (schedule_name IS NULL) NOT VALID"
+        )
+        end = "ALTER TABLE {workflow_status} DROP CONSTRAINT refused"
+    app.change(make)
+    try:
+        yield
+    finally:
+        app.change(end)
+
+
+@kinds
+def test_of_an_hour_of_late_ticks_only_the_newest_runs(
+    app: Application,
+    scheduler: Stalled,
+    log: pytest.LogCaptureFixture,
+    schedule: Callable[[], None],
+) -> None:
+    schedule()
+    scheduler.look(0.5)
+    scheduler.look(1)
+
+    scheduler.look(61.5)
+    scheduler.look(61.9)
+    scheduler.look(62)
+
+    assert fired(app) == [1, 61, 62]
+    assert len(skips(log)) == 1
+    assert "Schedule late fell behind: 59 ticks were skipped" in skips(log)[0]
+
+
+@kinds
+def test_one_late_tick_runs_and_is_no_skip(
+    app: Application,
+    scheduler: Stalled,
+    log: pytest.LogCaptureFixture,
+    schedule: Callable[[], None],
+) -> None:
+    schedule()
+    scheduler.look(0.5)
+
+    scheduler.look(1.9)
+
+    assert fired(app) == [1]
+    assert skips(log) == []
+
+
+@kinds
+def test_skipped_ticks_are_reported_once_though_the_newest_is_refused_at_first(
+    app: Application,
+    scheduler: Stalled,
+    log: pytest.LogCaptureFixture,
+    schedule: Callable[[], None],
+) -> None:
+    schedule()
+    scheduler.look(0.5)
+
+    with no_run_accepted(app):
+        for minutes in (60, 60.5):
+            with pytest.raises(Exception, match=r"refused|constraint|database"):
+                scheduler.look(minutes)
+    scheduler.look(61)
+
+    assert fired(app) == [61]
+    assert len(skips(log)) == 1
+    assert "60 ticks were skipped" in skips(log)[0]
+
+
+@kinds
+def test_a_process_that_stood_still_adds_nothing_to_the_ticks_of_another(
+    app: Application, scheduler: Stalled, schedule: Callable[[], None]
+) -> None:
+    schedule()
+    other = Stalled()
+    try:
+        scheduler.look(0.5)
+        for minutes in (0.5, 1, 2, 3, 4):
+            other.look(minutes)
+    finally:
+        other.close()
+
+    scheduler.look(4.5)
+    scheduler.look(5)
+
+    assert fired(app) == [1, 2, 3, 4, 5]
+
+
+def test_late_ticks_of_a_schedule_with_backfill_all_run(
+    app: Application, scheduler: Stalled, log: pytest.LogCaptureFixture
+) -> None:
+    stored(automatic_backfill=True)
+    scheduler.look(0.5)
+
+    scheduler.look(61.5)
+
+    assert fired(app) == list(range(1, 62))
+    assert skips(log) == []
+
+
+def test_the_newest_late_tick_is_the_last_firing(app: Application, scheduler: Stalled) -> None:
+    stored()
+    scheduler.look(0.5)
+
+    scheduler.look(61.5)
+
+    found = DBOS.get_schedule("late")
+    assert found is not None
+    assert found["last_fired_at"] == (START + timedelta(minutes=61)).isoformat()
