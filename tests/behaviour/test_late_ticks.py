@@ -6,7 +6,7 @@ later year only: the application's own scheduler, which reads the real clock, le
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -90,7 +90,7 @@ def skips(log: pytest.LogCaptureFixture) -> list[str]:
 
 
 @contextmanager
-def no_run_accepted(app: Application) -> Iterator[None]:
+def no_run_accepted(app: Application) -> Generator[None]:
     """Let the database refuse runs of schedules for the block."""
     if app.is_sqlite:
         make = (
@@ -185,6 +185,20 @@ def test_a_process_that_stood_still_adds_nothing_to_the_ticks_of_another(
     scheduler.look(5)
 
     assert fired(app) == [1, 2, 3, 4, 5]
+
+
+@kinds
+def test_a_clock_that_is_set_right_again_silences_no_schedule(
+    app: Application, scheduler: Stalled, schedule: Callable[[], None]
+) -> None:
+    schedule()
+    scheduler.look(0.5)
+    scheduler.look(61.5)
+
+    scheduler.look(2.5)
+    scheduler.look(3)
+
+    assert fired(app) == [3, 61]
 
 
 def test_late_ticks_of_a_schedule_with_backfill_all_run(

@@ -30,6 +30,8 @@ from dbos.telemetry import log
 BATCH = 500
 COUNTED = 10_000
 """Skipped ticks are counted up to here."""
+SET_BACK_MS = 1000
+"""A clock that is measured anew differs by less; by more, somebody has set it back."""
 EAGER_MS = 60_000
 EAGER_S = 1.0
 Key = tuple[str, str]
@@ -68,10 +70,14 @@ class Scheduler(Service):
         self._reported: dict[str, object] = {}
         self._eager_until_ms = 0
         self._look_again_ms = 0
+        self._seen_ms = 0
 
     def tick(self) -> float:
         now_ms = self._reader.now_ms()
         self._eager_until_ms = self._eager_until_ms or now_ms + EAGER_MS
+        if now_ms < self._seen_ms - SET_BACK_MS:
+            self._start_over(ticks.instant(now_ms))
+        self._seen_ms = now_ms
         self._fire_due(ticks.instant(now_ms))
         if self.was_rung or self.failures or now_ms >= self._look_again_ms:
             self._look(ticks.instant(self._reader.now_ms()))
@@ -101,6 +107,12 @@ class Scheduler(Service):
                 # The tick stays due: the service tries again.
                 heapq.heappush(self._heap, (due, key))
                 raise
+            self._arm(key, plan, now)
+
+    def _start_over(self, now: datetime) -> None:
+        """Go on from an earlier time; what has been fired already has its id and runs once."""
+        self._look_again_ms = 0
+        for key, plan in self._plans.items():
             self._arm(key, plan, now)
 
     def _arm(self, key: Key, plan: _Plan, after: datetime) -> None:
