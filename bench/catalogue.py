@@ -161,7 +161,7 @@ ROWS = (
             ),
             Figure("p99_ms", "idle queue, enqueue to start, p99", "ms"),
         ),
-        parameters={"samples": 40},
+        parameters={"samples": 20},
         quick={"samples": 6},
     ),
     Row(
@@ -171,7 +171,7 @@ ROWS = (
             Figure("p50_ms", "enqueue to start in another process, p50", "ms"),
             Figure("p99_ms", "enqueue to start in another process, p99", "ms"),
         ),
-        parameters={"samples": 40, "processes": 2},
+        parameters={"samples": 20, "processes": 2},
         quick={"samples": 6},
     ),
     Row(
@@ -205,7 +205,7 @@ ROWS = (
             ),
             Figure("p99_ms", "send to waiting recv, p99", "ms"),
         ),
-        parameters={"samples": 40},
+        parameters={"samples": 20},
         quick={"samples": 6},
     ),
     Row(
@@ -215,7 +215,7 @@ ROWS = (
             Figure("p50_ms", "send to recv in another process, p50", "ms"),
             Figure("p99_ms", "send to recv in another process, p99", "ms"),
         ),
-        parameters={"samples": 40, "processes": 2},
+        parameters={"samples": 20, "processes": 2},
         quick={"samples": 6},
     ),
     Row(
@@ -225,7 +225,7 @@ ROWS = (
             Figure("p50_ms", "set_event to waiting get_event, p50", "ms"),
             Figure("p99_ms", "set_event to waiting get_event, p99", "ms"),
         ),
-        parameters={"samples": 40},
+        parameters={"samples": 20},
         quick={"samples": 6},
     ),
     Row(
@@ -235,7 +235,7 @@ ROWS = (
             Figure("p50_ms", "set_event to get_event in another process, p50", "ms"),
             Figure("p99_ms", "set_event to get_event in another process, p99", "ms"),
         ),
-        parameters={"samples": 40, "processes": 2},
+        parameters={"samples": 20, "processes": 2},
         quick={"samples": 6},
     ),
     *(
@@ -286,6 +286,15 @@ ROWS = (
         program="transactions",
         figures=(Figure("p50_ms", "sequential workflow, 10 transactions, p50", "ms"),),
         parameters={"seconds": 3},
+        quick={"seconds": 1},
+    ),
+    Row(
+        name="transactions_threads",
+        program="transactions",
+        figures=(
+            Figure("transactions_per_s", "32 threads, transactions", "/s", more_is_better=True),
+        ),
+        parameters={"seconds": 4, "threads": 32},
         quick={"seconds": 1},
     ),
     Row(
