@@ -63,6 +63,8 @@ _DAY = _Field("day", 1, 31, random_high=28)
 _MONTH = _Field("month", 1, 12, MONTHS, 1, random_high=12)
 _WEEKDAY = _Field("weekday", 0, 7, DAYS, random_high=6)
 _YEAR = _Field("year", 1970, 2099, random_high=2099)
+FURTHEST_YEARS = 2099 - 1970
+"""How far ahead the next tick is looked for."""
 _FIELDS = (_MINUTE, _HOUR, _DAY, _MONTH, _WEEKDAY)
 
 
@@ -288,7 +290,9 @@ def _croniter(expression: str, after: datetime) -> croniter:
     # Most programs have no schedule, and importing it takes longer than any module of ours.
     from croniter import croniter
 
-    return croniter(expression, after, second_at_beginning=True)
+    return croniter(
+        expression, after, second_at_beginning=True, max_years_between_matches=FURTHEST_YEARS
+    )
 
 
 def _matches(walk: croniter) -> Iterator[datetime]:

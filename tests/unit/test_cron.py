@@ -72,6 +72,7 @@ def test_the_thirtieth_of_february_has_no_date() -> None:
 
     assert not has_a_date(parse("0 0 30 2 *", None, "name"), now)
     assert has_a_date(parse("0 0 29 2 *", None, "name"), now)
+    assert has_a_date(parse("0 0 0 1 1 * 2099", None, "name"), now)
 
 
 def test_a_random_value_depends_on_the_name_alone() -> None:
