@@ -3,7 +3,7 @@
 A `Simulation` holds the shared world and the executors; each executor is a process that keeps its
 lease, claims and takes over runs, and executes them with the engine's own code. What a process of
 the real package does on threads of its own (`services`) is done here by tasks, with the same writes
-in the same order.
+in the same order. One service is missing on purpose: `orphans` heals what is to be found here.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from dbos.engine.execution import Execution, execute, hand_back
 from dbos.engine.io import Closed, Io
 from dbos.engine.registry import Registry
 from dbos.engine.returns import give_back
+from dbos.lifecycle import PENDING
 from dbos.serialization.codec import Codec
 from dbos.serialization.typed import JSONSerializer
 from dbos.services.claimants import claimant
@@ -51,6 +52,9 @@ from dbos.storage.schedules import Firing
 from dbos.storage.served import Promotion
 from dbos.telemetry import log
 from dbos.testing.sim_io import SimIo, SimWorld, Weather
+
+HELD_LOOK_S = 0.1
+"""How often a run looks whether its former attempt here is over; a service is rung."""
 
 
 class SimLease:
@@ -312,18 +316,44 @@ async def _dispatch(executor: SimExecutor, queues: Sequence[QueueLimits]) -> Non
 
 async def _serve_queue(executor: SimExecutor, queue: QueueLimits) -> int:
     """Claim and start one batch of a queue; how many runs it had."""
+    if not executor.lease.is_trusted():
+        return 0
     io, term = executor.io, executor.lease.term
     claim = executor.engine.new_token()
     request = ClaimRequest(executor.claimant, queue, claim, CLAIM_BATCH, has_keys=False)
     claimed = (await io.commit(claims.claim, request, queue.name)).runs
-    if claimed:
-        ids = [run.workflow_id for run in claimed]
-        histories: dict[str, list[RecordedStep]] = {}
-        for step in await io.read(steps.load, ids):
-            histories.setdefault(step.workflow_id, []).append(step)
-        for run in claimed:
-            await _start(executor, run, histories.get(run.workflow_id, []), term)
+    await _start_all(executor, [run for run in claimed if not _is_held(executor, run, term)], term)
     return len(claimed)
+
+
+def _is_held(executor: SimExecutor, run: ClaimedRun, term: int) -> bool:
+    """Whether a former attempt of the run still goes on here; then it begins after that."""
+    former = executor.engine.running.get(run.workflow_id)
+    if former is None or former.is_over:
+        return False
+    executor.engine.dismiss(former, "lost")
+    executor.io.loop.spawn(_start_after(executor, run, term, former))
+    return True
+
+
+async def _start_after(
+    executor: SimExecutor, run: ClaimedRun, term: int, former: Execution
+) -> None:
+    while not former.is_over:
+        await executor.io.sleep(HELD_LOOK_S)
+    stored = await executor.io.read(workflows.claims, [run.workflow_id])
+    if stored.get(run.workflow_id) == (run.claim, PENDING):
+        await _start_all(executor, [run], term)
+
+
+async def _start_all(executor: SimExecutor, runs: list[ClaimedRun], term: int) -> None:
+    if not runs:
+        return
+    histories: dict[str, list[RecordedStep]] = {}
+    for step in await executor.io.read(steps.load, [run.workflow_id for run in runs]):
+        histories.setdefault(step.workflow_id, []).append(step)
+    for run in runs:
+        await _start(executor, run, histories.get(run.workflow_id, []), term)
 
 
 async def _start(
