@@ -149,11 +149,14 @@ async def execute(rt: Runtime, run: Execution, waiter: Execution | None = None) 
     """
     __tracebackhide__ = True
     engine = rt.engine
-    engine.enter(run)
-    if run.deadline_ms is not None:
-        engine.hub.publish((DEADLINE_SET,))
     try:
-        outcome = await _body_outcome(rt, run)
+        if await _is_superseded(rt, run):
+            outcome = None
+        else:
+            engine.enter(run)
+            if run.deadline_ms is not None:
+                engine.hub.publish((DEADLINE_SET,))
+            outcome = await _body_outcome(rt, run)
         if outcome is not None and await _finish(rt, run, outcome):
             assert run.completion is not None
             return None if run.is_background else run.completion.resolve()
@@ -165,6 +168,24 @@ async def execute(rt: Runtime, run: Execution, waiter: Execution | None = None) 
     if run.is_background:
         return None
     return await await_outcome(rt, run.workflow_id, waiter=waiter, known=True)
+
+
+async def _is_superseded(rt: Runtime, run: Execution) -> bool:
+    """Whether another attempt here has the run by a later claim.
+
+    The answer to an admission may come so late that this process has lost the run meanwhile, taken
+    it over again and begun it. The attempt that goes on must not be stopped for one that is over.
+    """
+    other = rt.engine.running.get(run.workflow_id)
+    if other is None or other is run or other.is_over:
+        return False
+    try:
+        claims = await rt.io.read(workflows.claims, [run.workflow_id])
+    except Closed:
+        run.stop = "lost"
+        return True
+    run.compare(*claims.get(run.workflow_id, (None, "")))
+    return run.stop is not None
 
 
 def forgo(rt: Runtime, run: Execution) -> None:
