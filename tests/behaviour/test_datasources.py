@@ -362,8 +362,6 @@ def test_step_ids_are_taken_when_the_call_is_made(app: Application, tmp_path: Pa
     assert app.steps("run") == [(1, "first"), (2, "second")]
 
 
-# The connection of a loop that is closed cannot be closed politely any more.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_run_whose_loop_closed_inside_of_its_transaction_goes_on_elsewhere_and_applies_it_once(
     app: Application, tmp_path: Path
 ) -> None:

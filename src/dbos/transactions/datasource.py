@@ -92,7 +92,12 @@ class SQLAlchemyDatasource:
             adopter(address.kind, schema),
             None if serializer is None else Codec(serializer),
         )
-        prepare_datasource(engine, address, schema, run_migrations=run_migrations)
+        try:
+            prepare_datasource(engine, address, schema, run_migrations=run_migrations)
+        except BaseException:
+            if is_ours:
+                engine.dispose()
+            raise
         return cls(place, engine, is_engine_ours=is_ours)
 
     @staticmethod
