@@ -19,7 +19,7 @@ from dbos.storage import (
     claims,
     debouncing,
     events,
-    messages,
+    receiving,
     recovery,
     returns,
     steps,
@@ -142,7 +142,7 @@ def _ticks_of_each_process() -> list[Change]:
 
 def _uneaten_messages() -> list[Change]:
     eaten = "consumed = TRUE,"
-    return [(messages, "CONSUME", _without(messages.CONSUME, eaten, "consumed = FALSE,"))]
+    return [(receiving, "CONSUME", _without(receiving.CONSUME, eaten, "consumed = FALSE,"))]
 
 
 def _unfenced_events() -> list[Change]:

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from dbos.storage import messages, steps, workflows
-from dbos.storage.messages import Message, Receiving, Sending
+from dbos.storage.messages import Message, Sending
 from dbos.storage.protocol import Statement
+from dbos.storage.receiving import Receiving, receive
 from dbos.storage.rows import FinishRow, StepRow
 from dbos.storage.waits import Look
 from tests.storage.conftest import AnyDatabase
@@ -73,25 +74,25 @@ def left(database: AnyDatabase) -> list[Any]:
 def test_a_receive_in_doubt_that_was_committed_consumes_nothing_more(
     database: AnyDatabase,
 ) -> None:
-    assert messages.receive.again is not None
+    assert receive.again is not None
     send(database, "1", "2")
     receiving = Receiving("topic", Look(row("new")))
 
     with database.write() as tx:
-        first = messages.receive.apply(tx, [receiving])
+        first = receive.apply(tx, [receiving])
     with database.write() as tx:
-        second = messages.receive.again(tx, [receiving])
+        second = receive.again(tx, [receiving])
 
     assert [seen.output for seen in (*first, *second)] == ["1", "1"]
     assert left(database) == ["2"]
 
 
 def test_a_receive_in_doubt_that_was_not_committed_consumes_one(database: AnyDatabase) -> None:
-    assert messages.receive.again is not None
+    assert receive.again is not None
     send(database, "1", "2")
 
     with database.write() as tx:
-        [seen] = messages.receive.again(tx, [Receiving("topic", Look(row("new")))])
+        [seen] = receive.again(tx, [Receiving("topic", Look(row("new")))])
 
     assert seen.output == "1"
     assert seen.is_fresh

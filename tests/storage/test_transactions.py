@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -263,6 +264,29 @@ def test_a_connection_released_after_the_end_is_closed() -> None:
 
     assert closed_at_once == [2]
     assert connector.closed == [2, 1]
+
+
+@pytest.mark.parametrize(("settings", "opened"), [({}, 1), ({"null_pool": True}, 2)])
+def test_a_pool_uses_a_connection_that_it_is_handed(settings: Any, opened: int) -> None:
+    connector = CountingConnector()
+    pool = ConnectionPool(connector, PoolSettings(**settings), reserved=0)
+
+    pool.adopt(connector.connect())
+    pool.release(pool.acquire())
+    pool.close()
+
+    assert connector.opened == opened
+    assert sorted(connector.closed) == list(range(1, opened + 1))
+
+
+def test_a_pool_that_is_closed_closes_what_it_is_handed() -> None:
+    connector = CountingConnector()
+    pool = ConnectionPool(connector, PoolSettings(), reserved=0)
+    pool.close()
+
+    pool.adopt(connector.connect())
+
+    assert connector.closed == [1]
 
 
 def test_the_transactions_of_both_databases_fit_the_seam(database: AnyDatabase) -> None:

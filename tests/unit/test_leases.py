@@ -103,6 +103,19 @@ def test_the_next_renewal_is_due_a_third_of_the_lease_after_the_last_was_sent(
     assert keeper.lease.tick() == LEASE_MS / 3000
 
 
+def test_a_lease_that_was_renewed_at_the_launch_is_not_renewed_again_at_once(
+    keeper: Keeper,
+) -> None:
+    keeper.lease.renew()
+    keeper.clock.now_ms += 1000
+
+    pause_s = keeper.lease.tick()
+
+    assert pause_s == LEASE_MS / 3000 - 1
+    keeper.clock.now_ms += LEASE_MS // 3 - 1000
+    assert keeper.lease.tick() == LEASE_MS / 3000
+
+
 def test_a_lease_that_was_released_is_not_trusted(keeper: Keeper) -> None:
     keeper.lease.renew()
     keeper.lease.release()

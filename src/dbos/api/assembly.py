@@ -252,9 +252,9 @@ class LaunchedEngine:
 
     def _prepare_database(self) -> None:
         if self.settings.run_migrations:
-            self._database.migrate()
+            self._database.migrate(goes_on=True)
         else:
-            self._database.verify()
+            self._database.verify(goes_on=True)
         prepare_application_database(self.settings)
 
     def _register_version(self) -> None:

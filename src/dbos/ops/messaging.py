@@ -19,8 +19,9 @@ from dbos.errors import (
 from dbos.models import SendMessage
 from dbos.ops.verb import verb
 from dbos.serialization.codec import WorkflowSerializationFormat
-from dbos.storage import messages
-from dbos.storage.messages import NO_TOPIC, Message, Receiving, Sending, Sent
+from dbos.storage import messages, receiving
+from dbos.storage.messages import NO_TOPIC, Message, Sending, Sent
+from dbos.storage.receiving import Receiving
 from dbos.storage.rows import Recorded
 from dbos.storage.waits import Look
 
@@ -130,7 +131,7 @@ async def recv(
                 timeout_s,
                 messages.message_topic(run.workflow_id, stored_topic),
                 (run.workflow_id, stored_topic),
-                messages.receive,
+                receiving.receive,
                 argument,
             ),
         )

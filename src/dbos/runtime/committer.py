@@ -30,7 +30,7 @@ from typing import Any, TypeVar
 from zlib import crc32
 
 from dbos.engine.io import Closed
-from dbos.storage.protocol import Database, Topic, Write
+from dbos.storage.protocol import Database, Topic, Tx, Write
 from dbos.telemetry import log
 
 A = TypeVar("A")
@@ -254,19 +254,34 @@ class Committer:
         """One transaction for the batch; the topics to ring once it is durable."""
         topics: list[Topic] = []
         kinds = _by_kind(batch)
-        single = len(kinds) == 1 and kinds[0][0].single and not self._rings(kinds[0][0])
-        with self._database.write(lane.number, single=single) as tx:
+        is_single = len(kinds) == 1 and self._is_single(kinds[0][0], in_doubt=in_doubt)
+        with self._database.write(lane.number, single=is_single) as tx:
             for write, tickets in kinds:
-                apply = write.again if in_doubt and write.again is not None else write.apply
+                apply = self._applied(write, in_doubt=in_doubt, is_single=is_single)
                 answers = apply(tx, [ticket.arg for ticket in tickets])
                 _give_answers(write, tickets, answers, topics)
             if topics and self._database.rings_within:
                 self._database.ring_within(tx, topics)
         return topics
 
-    def _rings(self, write: Write[Any, Any]) -> bool:
-        """Whether a write may add an outbox row to its transaction."""
-        return write.topics is not None and self._database.rings_within
+    def _is_single(self, write: Write[Any, Any], *, in_doubt: bool) -> bool:
+        """Whether a batch of this kind is one changing statement, which commits by itself."""
+        if write.topics is not None and self._database.rings_within:
+            # It may add an outbox row to its transaction.
+            return False
+        if write.single:
+            return True
+        is_again = in_doubt and write.again is not None
+        return write.at_once is not None and self._database.writes_at_once and not is_again
+
+    def _applied(
+        self, write: Write[A, R], *, in_doubt: bool, is_single: bool
+    ) -> Callable[[Tx, Sequence[A]], list[R]]:
+        if in_doubt and write.again is not None:
+            return write.again
+        if is_single and write.at_once is not None:
+            return write.at_once
+        return write.apply
 
     def _fail(self, batch: Iterable[Ticket], error: Exception) -> None:
         for ticket in batch:

@@ -20,6 +20,8 @@ class Service:
     """
 
     name = "service"
+    first_after_s = 0.0
+    """Seconds from the start to the first tick. What is not urgent leaves the launch to others."""
 
     def __init__(self) -> None:
         self.bell: Bell = Bell()
@@ -54,6 +56,8 @@ class Service:
             thread.join()
 
     def _run(self) -> None:
+        if self.first_after_s:
+            self._pause(self.first_after_s)
         while not self.is_stopping:
             try:
                 delay_s = self.tick()

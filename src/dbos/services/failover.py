@@ -56,7 +56,7 @@ class Failover(Service):
         self._peers, has_open_runs = self._reader.run(recovery.look, application_name)
         dead = [peer.incarnation_id for peer in self._peers if self._is_dead(peer)]
         for incarnation_id in dead:
-            self._committer.run(executors.remove, incarnation_id, incarnation_id)
+            self._committer.run(executors.remove, incarnation_id, "")
         self._peers = [peer for peer in self._peers if peer.incarnation_id not in dead]
         now_ms = self._reader.now_ms()
         expiries = [peer.lease_until_ms for peer in self._peers if peer.lease_until_ms > now_ms]

@@ -51,7 +51,7 @@ class LeaseKeeper(Service):
         self._row = row
         self._refresh_clock = refresh_clock
         self._elapsed_ms = elapsed_ms or host_boot_clock().elapsed_ms
-        self._sent_at_ms = 0
+        self._due_at_ms = 0
         self._trusted_until_ms = 0
         self._renewals = 0
         self.term: int = 0
@@ -59,11 +59,12 @@ class LeaseKeeper(Service):
     def renew(self) -> None:
         """Renew now; raises if the database does not take it."""
         row = self._row()
-        self._sent_at_ms = self._elapsed_ms()
+        sent_at_ms = self._elapsed_ms()
         self._committer.run(executors.renew, row, row.incarnation_id)
         was_trusted = self.is_trusted()
         self.term += not was_trusted
-        self._trusted_until_ms = self._sent_at_ms + round(row.lease_ms * TRUSTED_SHARE)
+        self._trusted_until_ms = sent_at_ms + round(row.lease_ms * TRUSTED_SHARE)
+        self._due_at_ms = sent_at_ms + row.lease_ms // RENEWALS_PER_LEASE
         if not was_trusted:
             self._hub.publish((REGAINED,))
         if self._renewals % RENEWALS_PER_CLOCK == 0 or not was_trusted:
@@ -86,7 +87,10 @@ class LeaseKeeper(Service):
                 await io.wait(bell, 1.0)
 
     def tick(self) -> float:
-        """Renew, a third of the lease after the renewal before was sent, however long it took."""
-        self.renew()
-        due_ms = self._sent_at_ms + self._row().lease_ms // RENEWALS_PER_LEASE
-        return max(0, due_ms - self._elapsed_ms()) / 1000
+        """Renew, a third of the lease after the renewal before was sent, however long it took.
+
+        A ring has it renewed at once.
+        """
+        if self.was_rung or self._elapsed_ms() >= self._due_at_ms:
+            self.renew()
+        return max(0, self._due_at_ms - self._elapsed_ms()) / 1000

@@ -25,7 +25,8 @@ class ListenerService(Service):
         self._database = database
         self._hub = hub
         self._listener: Listener | None = None
-        self._was_deaf = False
+        self._was_deaf = True
+        """Whether something may have been missed; a process that starts has heard nothing yet."""
 
     def tick(self) -> float:
         try:

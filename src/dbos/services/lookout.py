@@ -13,7 +13,7 @@ from dbos.engine.engine import Engine
 from dbos.runtime.reader import Reader
 from dbos.runtime.service import Service
 from dbos.runtime.wakeups import WakeupHub
-from dbos.storage import events, messages, streams, workflows
+from dbos.storage import events, receiving, streams, workflows
 from dbos.storage.protocol import Topic
 
 
@@ -55,7 +55,7 @@ class Lookout(Service):
             found = self._reader.run(workflows.over, ended)
             changed += [Topic("done", workflow_id) for workflow_id in found]
         if waiting := self._pairs("message"):
-            changed += self._reader.run(messages.any_waiting, waiting)
+            changed += self._reader.run(receiving.any_waiting, waiting)
         if awaited := self._pairs("event"):
             changed += self._reader.run(events.any_set, awaited)
         changed += self._longer_streams()

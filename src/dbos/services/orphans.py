@@ -15,12 +15,14 @@ from dbos.storage import recovery
 
 LOOK_EVERY_S = 60.0
 CONFIRM_AFTER_S = 30.0
+FIRST_AFTER_S = 2.0
 
 
 class Orphans(Service):
     """Compares what this process owns with what runs in it."""
 
     name = "orphans"
+    first_after_s = FIRST_AFTER_S
 
     def __init__(self, engine: Engine, reader: Reader) -> None:
         super().__init__()

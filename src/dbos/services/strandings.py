@@ -18,6 +18,7 @@ from dbos.telemetry import log
 
 LOOK_EVERY_S = 60.0
 CONFIRM_AFTER_S = 10.0
+FIRST_AFTER_S = 2.0
 REPEAT_AFTER_S = 3600.0
 MOST_AT_ONCE = 20
 """Warnings of one look. Names come from the database, and may be any number."""
@@ -29,6 +30,7 @@ class Strandings(Service):
     """Warns of runs of this application that wait for nobody."""
 
     name = "strandings"
+    first_after_s = FIRST_AFTER_S
 
     def __init__(
         self, engine: Engine, reader: Reader, elapsed_s: Callable[[], float] = time.monotonic

@@ -114,6 +114,16 @@ class ConnectionPool(Generic[C]):
         finally:
             self._free.release()
 
+    def adopt(self, connection: C) -> None:
+        """Keep a connection of the same connector that somebody else has no more use for."""
+        with self._lock:
+            is_kept = not self._is_closed and len(self._idle) < self._keep
+            if is_kept:
+                now = time.monotonic()
+                self._idle.append((connection, now, now))
+        if not is_kept:
+            self._connector.disconnect(connection)
+
     def close(self) -> None:
         """Close the idle connections; those in use are closed when they come back."""
         with self._lock:

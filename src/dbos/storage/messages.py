@@ -1,4 +1,4 @@
-"""Messages: sending to runs, and receiving exactly once together with the step record."""
+"""Messages: sending them to runs, all of a call or none, together with the record of the call."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
-from dbos.storage.protocol import SingleRead, Statement, Topic, Tx, Write
+from dbos.storage.protocol import Statement, Topic, Tx, Write
 from dbos.storage.rows import Recorded, StepRow
 from dbos.storage.steps import record_pending
-from dbos.storage.waits import Look, Seen, record_looks, recorded_before
 
 NO_TOPIC = "__null__topic__"
 """The stored form of topic None."""
@@ -205,83 +204,3 @@ def _single_topics(message: Message, sent: Sent) -> Iterable[Topic]:
 
 
 send_one: Final = Write("send_one", send_single, _single_topics, rank=40, single=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Receiving:
-    """One look of a `recv`."""
-
-    topic: str
-    look: Look
-
-
-# Messages stored before there was a sequence have none; they are the oldest.
-PICK = Statement(
-    """
-    SELECT r.workflow_uuid, r.topic, message.message_uuid, message.message, message.serialization
-    FROM {rows} JOIN {notifications} AS message ON message.message_uuid = (
-        SELECT waiting.message_uuid FROM {notifications} AS waiting
-        WHERE waiting.destination_uuid = r.workflow_uuid AND waiting.topic = r.topic
-          AND waiting.consumed = FALSE
-        ORDER BY {message_order(waiting)} LIMIT 1)
-    """,
-    {"workflow_uuid": "text", "topic": "text"},
-)
-
-CONSUME = Statement(
-    """
-    UPDATE {notifications} SET consumed = TRUE, consumed_function_id = r.function_id
-    FROM {rows} WHERE {notifications}.message_uuid = r.message_uuid
-    """,
-    {"message_uuid": "text", "function_id": "integer"},
-)
-
-
-def receive_all(tx: Tx, receivings: Sequence[Receiving]) -> list[Seen]:
-    """Consume the oldest message of each topic together with the record of its look."""
-    keys = [
-        {"workflow_uuid": receiving.look.found.workflow_uuid, "topic": receiving.topic}
-        for receiving in receivings
-    ]
-    picked = {(row[0], row[1]): row[2:] for row in tx.all(PICK, rows=keys)}
-    messages = [picked.get((key["workflow_uuid"], key["topic"])) for key in keys]
-    seen = record_looks(
-        tx,
-        [receiving.look for receiving in receivings],
-        [None if message is None else (message[1], message[2]) for message in messages],
-    )
-    consumed = [
-        {"message_uuid": message[0], "function_id": receiving.look.found.function_id}
-        for receiving, message, answer in zip(receivings, messages, seen, strict=True)
-        if message is not None and answer.is_fresh
-    ]
-    if consumed:
-        tx.run(CONSUME, rows=consumed)
-    return seen
-
-
-def receive_again(tx: Tx, receivings: Sequence[Receiving]) -> list[Seen]:
-    """Receive after a commit in doubt: what it had consumed is found by its record."""
-    return [
-        recorded_before(tx, receiving.look) or receive_all(tx, [receiving])[0]
-        for receiving in receivings
-    ]
-
-
-receive: Final = Write("receive", receive_all, rank=45, again=receive_again)
-
-ANY_WAITING = Statement(
-    """
-    SELECT DISTINCT r.workflow_uuid, r.topic FROM {rows} JOIN {notifications} AS message
-      ON message.destination_uuid = r.workflow_uuid AND message.topic = r.topic
-    WHERE message.consumed = FALSE
-    """,
-    {"workflow_uuid": "text", "topic": "text"},
-)
-
-
-@SingleRead
-def any_waiting(tx: Tx, keys: Sequence[tuple[str, str]]) -> list[Topic]:
-    """Those of these (workflow, topic) pairs for which a message waits."""
-    rows = [{"workflow_uuid": workflow_id, "topic": topic} for workflow_id, topic in keys]
-    return [message_topic(*row) for row in tx.all(ANY_WAITING, rows=rows)]

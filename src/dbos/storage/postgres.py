@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import selectors
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
@@ -208,6 +208,7 @@ class PostgresDatabase:
         return _Read(self._readers, self._compile, single)
 
     rings_within = False
+    writes_at_once = True
 
     @property
     def can_listen(self) -> bool:
@@ -247,29 +248,23 @@ class PostgresDatabase:
             lane.discard()
             raise
 
-    def migrate(self) -> None:
+    def migrate(self, *, goes_on: bool = False) -> None:
         """Bring the schema, and the database if it is missing, to our level."""
         try:
             connection = self._connect_or_create()
-            try:
+            with self._first_use(connection, goes_on=goes_on):
                 self._schema.migrate(connection, use_listen_notify=self._settings.use_listen_notify)
-                self._clock_offset_ms = _clock_offset_ms(connection)
-            finally:
-                self._source.disconnect(connection)
         except psycopg.Error as error:
             raise self.translate(error) from None
 
-    def verify(self) -> None:
+    def verify(self, *, goes_on: bool = False) -> None:
         """Refuse a schema that is missing or not at our level; nothing is created or changed."""
         try:
             connection = self._connect_if_exists()
             if connection is None:
                 raise missing_database(self._display)
-            try:
+            with self._first_use(connection, goes_on=goes_on):
                 check(self._schema.look(connection), self._display)
-                self._clock_offset_ms = _clock_offset_ms(connection)
-            finally:
-                self._source.disconnect(connection)
         except psycopg.Error as error:
             raise self.translate(error) from None
 
@@ -310,6 +305,20 @@ class PostgresDatabase:
         self._readers.close()
         for writer in self._writers:
             writer.discard()
+
+    @contextmanager
+    def _first_use(self, connection: Connection, *, goes_on: bool) -> Generator[None, None, None]:
+        """Ask for the time after the block, and leave the connection to readers if any follow."""
+        try:
+            yield
+            self._clock_offset_ms = _clock_offset_ms(connection)
+        except BaseException:
+            self._source.disconnect(connection)
+            raise
+        if goes_on:
+            self._readers.adopt(connection)
+        else:
+            self._source.disconnect(connection)
 
     def _connect_or_create(self) -> Connection:
         try:

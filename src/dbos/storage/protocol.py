@@ -117,6 +117,9 @@ class Database(Protocol):
         """
         ...
 
+    writes_at_once: bool
+    """Whether one statement may change several tables, so that `Write.at_once` can be used."""
+
     def read(self, *, single: bool = False) -> AbstractContextManager[Tx]:
         """A read transaction: every statement in it sees one snapshot. Any number at a time.
 
@@ -152,9 +155,13 @@ class Database(Protocol):
         """Measure the distance to the database's clock anew, on the lane of the lease."""
         ...
 
-    def migrate(self) -> None: ...
+    def migrate(self, *, goes_on: bool = False) -> None:
+        """Bring the schema to our level. Who goes on to use the database says so."""
+        ...
 
-    def verify(self) -> None: ...
+    def verify(self, *, goes_on: bool = False) -> None:
+        """Refuse a schema that is missing or not at our level."""
+        ...
 
     def is_transient(self, error: BaseException) -> bool:
         """Whether waiting and trying again may cure this error."""
@@ -199,3 +206,5 @@ class Write(Generic[A, R]):
     """`apply` changes the database with one statement, so it may commit by itself."""
     again: Callable[[Tx, Sequence[A]], list[R]] | None = None
     """Applied once a commit of the batch is in doubt, if `apply` would not find its own work."""
+    at_once: Callable[[Tx, Sequence[A]], list[R]] | None = None
+    """What `apply` does, with one changing statement, for databases that take such ones."""

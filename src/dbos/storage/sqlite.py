@@ -228,6 +228,7 @@ class SqliteDatabase:
         return _Read(self._readers, self._compile, single)
 
     rings_within = True
+    writes_at_once = False
     can_listen = True
 
     def ring_within(self, tx: Tx, topics: Sequence[Topic]) -> None:
@@ -255,7 +256,7 @@ class SqliteDatabase:
     def refresh_clock(self) -> None:
         """Nothing to measure: the host's own clock is this database's."""
 
-    def migrate(self) -> None:
+    def migrate(self, *, goes_on: bool = False) -> None:
         """Bring the file, made if it is missing, to our level; safe for many processes at once."""
         try:
             connection = self._file.open("rwc")
@@ -271,7 +272,7 @@ class SqliteDatabase:
         except sqlite3.Error as error:
             raise self.translate(error) from None
 
-    def verify(self) -> None:
+    def verify(self, *, goes_on: bool = False) -> None:
         """Refuse a file that is missing or not at our level; nothing is created or changed."""
         if not self._file.path.exists():
             raise missing_database(self._display)

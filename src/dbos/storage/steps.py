@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 from dbos.storage.protocol import Row, SingleRead, Statement, Tx, Write
@@ -136,6 +136,11 @@ def _record(tx: Tx, rows: Sequence[StepRow], *, any_status: bool) -> list[Record
         # Two attempts of a run record the same step, and one has lost its claim. The rows that came
         # back do not tell which one was kept, so each is asked about alone.
         return [_record(tx, [row], any_status=any_status)[0] for row in rows]
+    return judged(tx, rows, kept)
+
+
+def judged(tx: Tx, rows: Sequence[StepRow], kept: Mapping[tuple[str, int], str]) -> list[Recorded]:
+    """The verdicts on rows of different steps; those not kept are asked about."""
     missing = [row for row in rows if (row.workflow_uuid, row.function_id) not in kept]
     verdicts = _examine(tx, missing) if missing else {}
     return [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -40,12 +40,17 @@ class Seen(NamedTuple):
     serialization: str | None
 
 
-def record_looks(tx: Tx, looks: Sequence[Look], payloads: Sequence[Payload | None]) -> list[Seen]:
+def record_looks(
+    tx: Tx,
+    looks: Sequence[Look],
+    payloads: Sequence[Payload | None],
+    record: Callable[[Tx, Sequence[StepRow]], list[Recorded]] = record_pending,
+) -> list[Seen]:
     """Record each look under its run's claim: the payload if any, else deadline or miss."""
     endings = [_ending(look, payload) for look, payload in zip(looks, payloads, strict=True)]
     rows = [row for row in endings if row is not None]
     deadlines = [look.deadline for look in looks if look.deadline is not None]
-    verdicts = record_pending(tx, rows + deadlines) if rows or deadlines else []
+    verdicts = record(tx, rows + deadlines) if rows or deadlines else []
     # Taken in order, not by key: two attempts of one run may look in the same batch.
     of_endings, of_deadlines = iter(verdicts[: len(rows)]), iter(verdicts[len(rows) :])
     seen: list[Seen] = []

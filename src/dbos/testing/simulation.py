@@ -35,7 +35,7 @@ from dbos.storage import (
     deadlines,
     events,
     executors,
-    messages,
+    receiving,
     recovery,
     schedules,
     served,
@@ -277,7 +277,7 @@ async def _changed(io: SimIo) -> list[Topic]:
     """What messages and events somebody waits for and has not heard of."""
     changed: list[Topic] = []
     if waiting := [(subject[0], subject[1]) for subject in io.hub.subjects("message")]:
-        changed += await io.read(messages.any_waiting, waiting)
+        changed += await io.read(receiving.any_waiting, waiting)
     if awaited := [(subject[0], subject[1]) for subject in io.hub.subjects("event")]:
         changed += await io.read(events.any_set, awaited)
     return changed
