@@ -108,6 +108,16 @@ def test_running_and_started_runs_are_counted_by_index(
     assert_reads_little(plan(full, statement, **params))
 
 
+def test_a_look_at_a_quiet_queue_does_not_read_a_backlog_beside_it(database: AnyDatabase) -> None:
+    backlog = [waiting(f"p{number}") for number in range(MANY)]
+    with database.write() as tx:
+        workflows.admit_rows(tx, backlog)
+        tx.run(Statement("ANALYZE {workflow_status}"))
+    names = [served.Named(QUEUE), served.Named("quiet")]
+
+    assert_reads_little(plan(database, served.LOOK, application_name="shop", rows=names))
+
+
 def test_a_look_reads_no_queue_to_its_end(full: AnyDatabase) -> None:
     names = [served.Named(QUEUE)]
     assert_reads_little(plan(full, served.LOOK, application_name="shop", rows=names))

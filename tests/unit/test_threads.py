@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from dbos.runtime.threads import BURST, DROP, WorkerThreads
+from dbos.runtime.threads import BURST, DROP, REFILL, WorkerThreads
 
 WITHIN_S = 30.0
 
@@ -96,3 +96,76 @@ def test_a_burst_costs_its_submitter_one_thread_and_still_runs_side_by_side() ->
 
     assert len(starters) == 20
     assert any(name.startswith("dbos-worker") for name in starters)
+
+
+def test_the_jobs_of_a_group_do_not_wait_behind_all_those_of_another(
+    release: threading.Event,
+) -> None:
+    threads = WorkerThreads(1)
+    order: list[str] = []
+
+    def noted(name: str) -> Callable[[], None]:
+        return lambda: order.append(name)
+
+    threads.submit(lambda: release.wait(WITHIN_S))
+    many = threads.submit_all([noted(f"many {number}") for number in range(4)], "many")
+    few = threads.submit_all([noted(f"few {number}") for number in range(2)], "few")
+    release.set()
+    for future in (*many, *few):
+        future.result(WITHIN_S)
+    threads.stop()
+
+    assert order == ["many 0", "few 0", "many 1", "few 1", "many 2", "many 3"]
+
+
+def test_jobs_submitted_together_run_side_by_side() -> None:
+    threads = WorkerThreads(None)
+    everybody = threading.Barrier(20)
+
+    jobs = [lambda: everybody.wait(WITHIN_S)] * 20
+    futures = threads.submit_all(jobs, "queue")
+    for future in futures:
+        future.result(WITHIN_S)
+    threads.stop()
+
+    assert len(futures) == 20
+
+
+def test_a_thread_that_cannot_be_had_refuses_all_jobs_of_a_submission() -> None:
+    threads = WorkerThreads(None)
+    ran: list[int] = []
+
+    class Refused(threading.Thread):
+        def start(self) -> None:
+            raise RuntimeError("can't start new thread")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threading, "Thread", Refused)
+        with pytest.raises(RuntimeError):
+            threads.submit_all([lambda: ran.append(1), lambda: ran.append(2)], "queue")
+    threads.submit(lambda: None).result(WITHIN_S)
+    threads.stop()
+
+    assert ran == []
+
+
+def test_who_claims_is_told_when_there_is_room_again(release: threading.Event) -> None:
+    told = threading.Event()
+    threads = WorkerThreads(None, told.set)
+    begun = threading.Semaphore(0)
+
+    def work() -> None:
+        begun.release()
+        release.wait(WITHIN_S)
+
+    futures = threads.submit_all([work] * (BURST - REFILL + 1), "queue")
+    for _ in futures:
+        assert begun.acquire(timeout=WITHIN_S)
+    full, room = threads.is_full(), threads.room()
+    told.clear()
+    release.set()
+
+    assert (full, room) == (True, REFILL - 1)
+    assert told.wait(WITHIN_S)
+    assert not threads.is_full()
+    threads.stop()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from dbos.api.ground import Ground, serializer_of
@@ -62,14 +62,41 @@ class RunLauncher:
         self._loops = loops
 
     def start(self, run: Execution, *, on_callers_loop: bool = False) -> None:
-        engine = run.engine
-        engine.enter(run)
+        run.engine.enter(run)
         if not run.call.is_async:
-            self._threads.submit(lambda: drive_parking(_background(engine.blocking, run)))
+            self._threads.submit(_job(run))
         elif on_callers_loop:
-            self._loops.spawn_here(_background(engine.aio, run), lambda: _make_sure(run))
+            self._loops.spawn_here(_background(run.engine.aio, run), lambda: _make_sure(run))
         else:
-            self._loops.spawn(lambda: _background(engine.aio, run), lambda: _make_sure(run))
+            self._spawn(run)
+
+    def start_all(
+        self, runs: Sequence[Execution], group: str
+    ) -> list[tuple[Execution, BaseException]]:
+        refused: list[tuple[Execution, BaseException]] = []
+        blocking = [run for run in runs if not run.call.is_async]
+        for run in runs:
+            run.engine.enter(run)
+        try:
+            # Together, so that threads which begin do not hold up the start of the others.
+            self._threads.submit_all([_job(run) for run in blocking], group)
+        except BaseException as error:
+            refused += [(run, error) for run in blocking]
+        for run in runs:
+            try:
+                if run.call.is_async:
+                    self._spawn(run)
+            except BaseException as error:
+                refused.append((run, error))
+        return refused
+
+    def _spawn(self, run: Execution) -> None:
+        self._loops.spawn(lambda: _background(run.engine.aio, run), lambda: _make_sure(run))
+
+
+def _job(run: Execution) -> Callable[[], None]:
+    """What a thread does for a run of a sync function."""
+    return lambda: drive_parking(_background(run.engine.blocking, run))
 
 
 def _make_sure(run: Execution) -> None:

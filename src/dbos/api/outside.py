@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -47,6 +47,11 @@ class _NoLauncher:
     """A client runs nothing."""
 
     def start(self, run: Execution, *, on_callers_loop: bool = False) -> None:
+        raise AssertionError("a client starts no run")
+
+    def start_all(
+        self, runs: Sequence[Execution], group: str
+    ) -> list[tuple[Execution, BaseException]]:
         raise AssertionError("a client starts no run")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -36,6 +36,12 @@ class Launcher(Protocol):
     """Where background runs find a thread or a loop."""
 
     def start(self, run: Execution, *, on_callers_loop: bool = False) -> None: ...
+
+    def start_all(
+        self, runs: Sequence[Execution], group: str
+    ) -> list[tuple[Execution, BaseException]]:
+        """Start runs, which take turns with those of other groups; those that found no place."""
+        ...
 
 
 @dataclass(slots=True)

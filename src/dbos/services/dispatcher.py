@@ -39,6 +39,8 @@ IDLE_S = 5.0
 """How often the internal queue is looked at when nothing rings and nothing waits."""
 
 CONTENDED_S = 0.005
+REFILL_S = 0.05
+"""How long claims wait at most for more room than there is."""
 CROWD = 512
 PACE_S = 0.02
 """With this many runs here already, more are claimed a little slower: most will have ended."""
@@ -78,7 +80,9 @@ class Dispatcher(Service):
         self._served: tuple[str, ...] = ()
         self._served_last: dict[str, str | None] = {}
         self._warned: set[str] = set()
-        self._turn = 0
+        self._round = 0
+        self._turns: dict[str, int] = {}
+        """Of each queue where runs wait: the round in which it got something."""
         self._waits_for_thread = False
 
     @property
@@ -87,8 +91,9 @@ class Dispatcher(Service):
         return sorted({INTERNAL_QUEUE, *self._declared(), *self._served})
 
     def thread_freed(self) -> None:
-        """A thread may be free for a run that waits for one. Never blocks."""
+        """There is room for runs that wait for it. Never blocks."""
         if self._waits_for_thread:
+            self._waits_for_thread = False
             self.bell.ring()
 
     def tick(self) -> float:
@@ -107,7 +112,7 @@ class Dispatcher(Service):
             for state in self._in_turn(waiting)
         }
         self._strangers.count([name for name, answer in answers.items() if not answer.is_more])
-        self._waits_for_thread = bool(answers) and self._threads.free() == 0
+        self._waits_for_thread = bool(answers) and self._threads.is_full()
         return self._pause_s(situation, limits, answers)
 
     def _look(self) -> Situation:
@@ -146,11 +151,14 @@ class Dispatcher(Service):
         return bool(self._committer.run(served.promote, promotion, ""))
 
     def _in_turn(self, waiting: list[QueueState]) -> list[QueueState]:
-        """The queues, beginning with another one each time: all get at the free threads."""
-        self._turn += 1
+        """The queues, those first that have got nothing for longest.
+
+        So all get at the free threads, and where something begins to wait comes before a backlog.
+        """
+        self._round += 1
         distinct = list({state.name: state for state in waiting}.values())
-        start = self._turn % len(distinct) if distinct else 0
-        return distinct[start:] + distinct[:start]
+        self._turns = {state.name: self._turns.get(state.name, 0) for state in distinct}
+        return sorted(distinct, key=lambda state: self._turns[state.name])
 
     def _serve(self, who: Claimant, limits: QueueLimits, state: QueueState) -> Claimed:
         """Claim and start one batch of a queue."""
@@ -169,6 +177,7 @@ class Dispatcher(Service):
         claimed = self._committer.run(claims.claim, request, limits.name)
         self._served_last[limits.name] = claimed.after
         if claimed.runs:
+            self._turns[limits.name] = self._round
             self._start_all([run for run in claimed.runs if not self._is_held(run, term)], term)
         return claimed
 
@@ -204,9 +213,7 @@ class Dispatcher(Service):
         prepared = [
             (run, self._prepared(run, histories.get(run.workflow_id, []), term)) for run in runs
         ]
-        for run, execution in prepared:
-            if execution is not None:
-                self._start(run, execution)
+        self._launch([(run, attempt) for run, attempt in prepared if attempt is not None])
 
     def _histories(self, runs: list[ClaimedRun]) -> dict[str, list[RecordedStep]]:
         """The recorded operations of runs, in one read."""
@@ -225,16 +232,18 @@ class Dispatcher(Service):
             self._give_up(run, "internal", error)
             return None
 
-    def _start(self, run: ClaimedRun, execution: Execution) -> None:
-        """Start one claimed run, or give it back."""
-        try:
+    def _launch(self, prepared: list[tuple[ClaimedRun, Execution]]) -> None:
+        """Start claimed runs of one queue; give back those for which there is no thread."""
+        for run, _ in prepared:
             if run.returns:
                 started = StartedAtLast(run.workflow_id, run.claim)
                 self._engine.blocking.io.post(returns.started, started, run.workflow_id)
-            self._engine.launcher.start(execution)
-        except BaseException as error:
-            self._engine.running.pop(run.workflow_id, None)
-            self._give_up(run, "no_thread", error)
+        group = prepared[0][0].queue_name or "" if prepared else ""
+        claimed = {id(attempt): run for run, attempt in prepared}
+        attempts = [attempt for _, attempt in prepared]
+        for attempt, error in self._engine.launcher.start_all(attempts, group):
+            self._engine.running.pop(attempt.workflow_id, None)
+            self._give_up(claimed[id(attempt)], "no_thread", error)
 
     def _give_up(self, run: ClaimedRun, code: Code, error: BaseException) -> None:
         log.background_run_failed(run.workflow_id, error)
@@ -247,14 +256,15 @@ class Dispatcher(Service):
         self, situation: Situation, limits: dict[str, QueueLimits], answers: dict[str, Claimed]
     ) -> float:
         """How long nothing can change, unless a bell rings or somebody writes by hand."""
-        if any(answer.is_more for answer in answers.values()) and self._can_take_more():
+        is_more = any(answer.is_more for answer in answers.values())
+        if is_more and not self._threads.is_full():
             return PACE_S if len(self._engine.running) >= CROWD else 0.0
         if any(answer.is_contended for answer in answers.values()):
             return CONTENDED_S
         pauses = [IDLE_S if self._hears_others() else FALLBACK_S]
         pauses += [queue.polling_interval_s for queue in limits.values() if not _is_own(queue.name)]
         if answers:
-            pauses.append(FALLBACK_S)
+            pauses.append(REFILL_S if is_more and self._can_take_more() else FALLBACK_S)
         moments = [answer.next_start_ms for answer in answers.values()]
         now_ms = self._reader.now_ms()
         pauses += [
@@ -266,7 +276,7 @@ class Dispatcher(Service):
 
     def _can_take_more(self) -> bool:
         """Whether another round could start anything: threads, unless an async run may wait."""
-        return self._threads.free() != 0 or any(
+        return self._threads.room() > 0 or any(
             known.is_async for known in self._engine.registry.all()
         )
 

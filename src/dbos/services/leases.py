@@ -52,6 +52,7 @@ class LeaseKeeper(Service):
         self._refresh_clock = refresh_clock
         self._elapsed_ms = elapsed_ms or host_boot_clock().elapsed_ms
         self._due_at_ms = 0
+        self._told: ExecutorRow | None = None
         self._trusted_until_ms = 0
         self._renewals = 0
         self.term: int = 0
@@ -64,7 +65,7 @@ class LeaseKeeper(Service):
         was_trusted = self.is_trusted()
         self.term += not was_trusted
         self._trusted_until_ms = sent_at_ms + round(row.lease_ms * TRUSTED_SHARE)
-        self._due_at_ms = sent_at_ms + row.lease_ms // RENEWALS_PER_LEASE
+        self._told, self._due_at_ms = row, sent_at_ms + row.lease_ms // RENEWALS_PER_LEASE
         if not was_trusted:
             self._hub.publish((REGAINED,))
         if self._renewals % RENEWALS_PER_CLOCK == 0 or not was_trusted:
@@ -89,8 +90,8 @@ class LeaseKeeper(Service):
     def tick(self) -> float:
         """Renew, a third of the lease after the renewal before was sent, however long it took.
 
-        A ring has it renewed at once.
+        A row that tells something else than the last one is written at once.
         """
-        if self.was_rung or self._elapsed_ms() >= self._due_at_ms:
+        if self._elapsed_ms() >= self._due_at_ms or self._row() != self._told:
             self.renew()
         return max(0, self._due_at_ms - self._elapsed_ms()) / 1000

@@ -11,14 +11,18 @@ from dbos.storage.queue_limits import QueueLimits
 from dbos.storage.queues import QueueSettings
 from dbos.storage.versions import LATEST_VERSION
 
+# Asked for in the order of an index. A plain EXISTS is planned as if any row of the table would do,
+# where one queue holds most of them; for the others the whole table is then read.
 _WAITS = """
-    EXISTS (SELECT 1 FROM {workflow_status} AS run WHERE run.queue_name = known.name
-        AND run.status = 'ENQUEUED' AND run.status IN ('ENQUEUED', 'PENDING'))
+    (SELECT TRUE FROM {workflow_status} AS run WHERE run.queue_name = known.name
+        AND run.status = 'ENQUEUED' AND run.status IN ('ENQUEUED', 'PENDING')
+     ORDER BY run.priority, run.created_at LIMIT 1) IS NOT NULL
 """
 _WAITS_WITH_KEY = """
-    EXISTS (SELECT 1 FROM {workflow_status} AS run WHERE run.queue_name = known.name
+    (SELECT TRUE FROM {workflow_status} AS run WHERE run.queue_name = known.name
         AND run.status = 'ENQUEUED' AND run.status IN ('ENQUEUED', 'PENDING')
-        AND run.queue_partition_key IS NOT NULL AND run.queue_partition_key >= '')
+        AND run.queue_partition_key IS NOT NULL AND run.queue_partition_key >= ''
+     ORDER BY run.queue_partition_key LIMIT 1) IS NOT NULL
 """
 
 # The last row tells when the next delay ends, and which version is the latest.

@@ -123,6 +123,13 @@ class SimExecutor:
         self.engine.running[run.workflow_id] = run
         self.io.loop.spawn(_background(self.engine, run))
 
+    def start_all(
+        self, runs: Sequence[Execution], group: str
+    ) -> list[tuple[Execution, BaseException]]:
+        for run in runs:
+            self.start(run)
+        return []
+
     def row(self) -> ExecutorRow:
         identity = self.engine.identity
         return ExecutorRow(
