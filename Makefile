@@ -10,7 +10,8 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3.14 python
 	$$name -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' \
 		>/dev/null 2>&1 && command -v $$name && break; done)
 
-PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
+# Tests mostly wait for disks, databases and processes, so there are more of them than cores.
+PYTEST := $(BIN)/python -m pytest -n 4 --dist worksteal
 TYPED := $(wildcard src tests tools bench)
 
 .DEFAULT_GOAL := help
