@@ -248,5 +248,5 @@ def test_any_combination_of_filters_lists_what_the_model_says(
             chosen.pop("attributes", None)
         wanted = WorkflowFilter(**chosen)
         with database.read() as tx:
-            page = listing.within(tx, None, listing.page, wanted, are_stranded)
+            page = listing.page(tx, wanted, are_stranded)
         assert [row.workflow_id for row in page.rows] == expected(everything, wanted), wanted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from itertools import repeat
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from dbos import validation
@@ -17,7 +18,7 @@ from dbos.ops.filters import workflow_filter
 from dbos.ops.statuses import status_from, step_info
 from dbos.ops.verb import Verb, verb
 from dbos.storage import executors, listing
-from dbos.storage.listing import Fleet, Kin
+from dbos.storage.listing import ACTIVE, NOBODY, Fleet, Kin, RunRow
 
 LIST_WORKFLOWS = "DBOS.listWorkflows"
 LIST_QUEUED = "DBOS.listQueuedWorkflows"
@@ -40,6 +41,8 @@ def _listing(
     ) -> list[WorkflowStatus]:
         refuse_in_transaction(site, recorded_name)
         wanted = read_filter(rt, *args, **kwargs)
+        if site.run is None:
+            return await current_list(rt, wanted)
 
         async def look() -> list[dict[str, Any]]:
             return [vars(status) for status in await current_list(rt, wanted)]
@@ -140,19 +143,31 @@ async def current_list(rt: Runtime, wanted: WorkflowFilter) -> list[WorkflowStat
         fleet = as_of_now(stored, rt.engine)
         return [kin for kin in kinds if reason(kin, fleet, codec.unnamed)]
 
+    def judged(rows: Sequence[RunRow], stored: Fleet) -> list[str | None]:
+        if not stored.live and not any(row.status in ACTIVE for row in rows):
+            return [None] * len(rows)
+        fleet = as_of_now(stored, rt.engine)
+        return [stranded_reason(row, fleet, codec.unnamed) for row in rows]
+
+    if wanted.stranded is None:
+        rows = await _observed(rt, listing.runs, wanted)
+        is_any_active = any(row.status in ACTIVE for row in rows)
+        reasons = judged(rows, await _observed(rt, listing.fleet) if is_any_active else NOBODY)
+        if not any(reasons):
+            return list(map(status_from, rows, repeat(codec), reasons))
+        # Judged by who lives a moment later. That nobody may run a run is told of one moment only.
     page = await _observed(rt, listing.page, wanted, are_stranded)
-    fleet = as_of_now(page.fleet, rt.engine)
-    return [
-        status_from(row, codec, stranded_reason(row, fleet, codec.unnamed)) for row in page.rows
-    ]
+    return list(map(status_from, page.rows, repeat(codec), judged(page.rows, page.fleet)))
 
 
 async def _observed(rt: Runtime, query: Callable[..., R], *args: Any) -> R:
     """Run a query of an observer, which may not take longer than the configured time."""
     limit_s = rt.engine.settings.query_timeout_s
+    if limit_s is None:
+        return await rt.io.read(query, *args)
     try:
         return await rt.io.read(listing.within, limit_s, query, *args)
     except DBOSDatabaseError as error:
-        if limit_s is None or error.sqlstate != STATEMENT_CANCELLED:
+        if error.sqlstate != STATEMENT_CANCELLED:
             raise
         raise DBOSQueryTimeoutError(limit_s) from None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, cast
 
 import msgspec
@@ -13,58 +14,23 @@ from dbos.storage.listing import RunRow, StepListing
 from dbos.telemetry import log
 from dbos.validation import shown
 
-# Fields that are carried over as they are.
-_PLAIN = tuple(
-    field
-    for field in RunRow._fields
-    if field
-    not in (
-        "input",
-        "output",
-        "error",
-        "serialization",
-        "authenticated_roles",
-        "attributes",
-        "was_forked_from",
-        "code_hash",
-    )
-)
+_NOT_SHOWN = ("serialization", "code_hash")
 
 
 def status_from(row: RunRow, codec: Codec, stranded_reason: str | None) -> WorkflowStatus:
     """A run's status. What cannot be decoded is shown as stored, and named in `payload_errors`."""
+    fields = row._asdict()
+    for field in _NOT_SHOWN:
+        del fields[field]
     faults: dict[str, str] = {}
-
-    def decoded(field: str, text: Any, decode: Callable[[], Any]) -> Any:
-        if text is None:
-            return None
+    for field, decode in _DECODERS.items():
+        if fields[field] is None:
+            continue
         try:
-            return decode()
+            fields[field] = decode(codec, fields[field], row)
         except Exception as error:
             is_payload = field in ("input", "output", "error")
             faults[field] = _fault(error, codec, row.serialization) if is_payload else _fault(error)
-            return text
-
-    def payload(field: str, column: str) -> Any:
-        text, where = getattr(row, field), Stored(row.workflow_id, None, column)
-        if field == "error":
-            return decoded(field, text, lambda: codec.load_error(text, row.serialization, where))
-        if field == "input":
-            return decoded(field, text, lambda: _inputs(codec, text, row.serialization, where))
-        return decoded(field, text, lambda: codec.load(text, row.serialization, where))
-
-    fields: dict[str, Any] = {field: getattr(row, field) for field in _PLAIN}
-    fields["input"] = payload("input", "inputs")
-    fields["output"] = payload("output", "output")
-    fields["error"] = payload("error", "error")
-    fields["authenticated_roles"] = decoded(
-        "authenticated_roles",
-        row.authenticated_roles,
-        lambda: msgspec.json.decode(row.authenticated_roles or "", type=list[str] | None),
-    )
-    fields["attributes"] = decoded(
-        "attributes", row.attributes, lambda: _attributes(row.attributes)
-    )
     fields["was_forked_from"] = bool(row.was_forked_from)
     fields["stranded"] = stranded_reason is not None
     fields["stranded_reason"] = stranded_reason
@@ -81,17 +47,42 @@ def _fault(error: Exception, codec: Codec | None = None, format: str | None = No
     return f"cannot be decoded: {type(error).__name__}"
 
 
-def _inputs(codec: Codec, text: str, format: str | None, where: Stored) -> dict[str, Any]:
-    args, kwargs = codec.load_arguments(text, format, where)
+def _input(codec: Codec, text: str, row: RunRow) -> dict[str, Any]:
+    where = Stored(row.workflow_id, None, "inputs")
+    args, kwargs = codec.load_arguments(text, row.serialization, where)
     return {"args": args, "kwargs": kwargs}
 
 
-def _attributes(stored: Any) -> dict[str, Any]:
+def _output(codec: Codec, text: str, row: RunRow) -> Any:
+    return codec.load(text, row.serialization, Stored(row.workflow_id, None, "output"))
+
+
+def _error(codec: Codec, text: str, row: RunRow) -> Any:
+    return codec.load_error(text, row.serialization, Stored(row.workflow_id, None, "error"))
+
+
+def _roles(_: Codec, text: str, __: RunRow) -> list[str] | None:
+    return msgspec.json.decode(text, type=list[str] | None)
+
+
+def _attributes(_: Codec, stored: Any, __: RunRow) -> dict[str, Any]:
     """Both databases give JSON as text; in a column of SQLite's anything may stand."""
     value = msgspec.json.decode(stored)
     if not isinstance(value, dict):
         raise TypeError("not a JSON object")
     return cast("dict[str, Any]", value)
+
+
+_DECODERS: Mapping[str, Callable[[Codec, Any, RunRow], Any]] = MappingProxyType(
+    {
+        "input": _input,
+        "output": _output,
+        "error": _error,
+        "authenticated_roles": _roles,
+        "attributes": _attributes,
+    }
+)
+"""What is stored as text, in the order in which faults are told."""
 
 
 def step_info(workflow_id: str, row: StepListing, codec: Codec, load_output: bool) -> StepInfo:

@@ -169,7 +169,9 @@ def _select(shape: WorkflowFilter) -> Statement:
     """The statement for all filters that use the same conditions (`shape` has no values).
 
     A condition that is not asked for is not in the text: that lets both databases choose the index.
-    The page is found by key alone; only its rows are then read whole.
+    The page is found by key alone; only its rows are then read whole. Each is planned for its own
+    values: a plan kept for all would treat the first page like a deep one, and a rare name like a
+    common one.
     """
     where = " AND ".join(_conditions(shape)) or "TRUE"
     direction = "DESC" if shape.sort_desc else "ASC"
@@ -189,6 +191,7 @@ def _select(shape: WorkflowFilter) -> Statement:
         ORDER BY {order}
         """,
         _KIN_COLUMNS if shape.stranded is not None else None,
+        is_planned_anew=True,
     )
 
 
@@ -324,13 +327,23 @@ def _end_of(prefix: str) -> str | bytes:
     return kept[:-1] + chr(AFTER_SURROGATES if following == FIRST_SURROGATE else following)
 
 
+@SingleRead
+def runs(tx: Tx, wanted: WorkflowFilter) -> list[RunRow]:
+    """The runs that pass a filter which does not ask who is stranded."""
+    return _runs(tx, wanted, _values(wanted))
+
+
 def page(tx: Tx, wanted: WorkflowFilter, are_stranded: Judge) -> Page:
     """The runs that pass the filter. Who is stranded is judged in the same snapshot."""
     values = _values(wanted)
     if wanted.stranded is not None:
         values["rows"] = are_stranded(waiting_kinds(tx), fleet(tx))
-    rows = [RunRow(*row) for row in tx.all(_select(_shape(wanted)), **values)]
+    rows = _runs(tx, wanted, values)
     return Page(rows, fleet(tx) if any(row.status in ACTIVE for row in rows) else NOBODY)
+
+
+def _runs(tx: Tx, wanted: WorkflowFilter, values: dict[str, Any]) -> list[RunRow]:
+    return [RunRow._make(row) for row in tx.all(_select(_shape(wanted)), **values)]
 
 
 KINSHIPS = Statement(
@@ -386,18 +399,10 @@ def steps(tx: Tx, workflow_id: str, limit: int | None, offset: int | None) -> li
     return [StepListing(*row) for row in rows]
 
 
-PLANNED = Statement("SELECT {planned_for_values}")
-PLANNED_WITHIN = Statement("SELECT {planned_for_values}, {time_limit(milliseconds)}")
+LIMIT_TIME = Statement("SELECT {time_limit(milliseconds)}")
 
 
-def within(tx: Tx, limit_s: float | None, query: Callable[..., R], *args: Any) -> R:
-    """Run a query whose statements the server stops after so long. SQLite has no such limit.
-
-    Each is planned for its own values: a plan kept for all would treat the first page like a deep
-    one, and a rare name like a common one.
-    """
-    if limit_s is None:
-        tx.one(PLANNED)
-    else:
-        tx.one(PLANNED_WITHIN, milliseconds=str(max(1, round(limit_s * 1000))))
+def within(tx: Tx, limit_s: float, query: Callable[..., R], *args: Any) -> R:
+    """Run a query whose statements the server stops after so long. SQLite has no such limit."""
+    tx.one(LIMIT_TIME, milliseconds=str(max(1, round(limit_s * 1000))))
     return query(tx, *args)

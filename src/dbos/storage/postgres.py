@@ -85,16 +85,19 @@ class PostgresTx:
         self._compile = compile_
 
     def one(self, statement: Statement, /, **params: object) -> Row | None:
-        compiled = self._compile(statement)
-        return self._cursor.execute(compiled.encoded, compiled.bind(params)).fetchone()
+        return self._execute(statement, params).fetchone()
 
     def all(self, statement: Statement, /, **params: object) -> list[Row]:
-        compiled = self._compile(statement)
-        return self._cursor.execute(compiled.encoded, compiled.bind(params)).fetchall()
+        return self._execute(statement, params).fetchall()
 
     def run(self, statement: Statement, /, **params: object) -> int:
+        return self._execute(statement, params).rowcount
+
+    def _execute(self, statement: Statement, params: dict[str, Any]) -> psycopg.Cursor[Row]:
         compiled = self._compile(statement)
-        return self._cursor.execute(compiled.encoded, compiled.bind(params)).rowcount
+        # The driver prepares what is used often, and the server then keeps a plan for it.
+        prepare = False if statement.is_planned_anew else None
+        return self._cursor.execute(compiled.encoded, compiled.bind(params), prepare=prepare)
 
 
 class PostgresConnector:

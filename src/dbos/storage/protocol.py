@@ -51,7 +51,6 @@ class Statement:
     - `{json_list}`, `{json_row}`: the functions that make a JSON array of rows, and of values;
     - `{quietly}`: a join that keeps the notification trigger quiet for this transaction;
     - `{time_limit(name)}`: sets how many milliseconds a statement of this transaction may take;
-    - `{planned_for_values}`: has this transaction's statements planned for their own values;
     - `{id_begins(name)}`: whether `run.workflow_uuid` begins with the text parameter `name`; the
       parameter `name_end` is the first text after all that do;
     - `{by_code_point}`: behind a text, orders it the same way in every locale;
@@ -59,11 +58,13 @@ class Statement:
     - `{rows}`: the batch passed as parameter `rows` (a list of dataclasses or mappings), a table
       expression aliased `r` whose columns and types are those of `columns`.
 
-    `columns` maps column names to one of `text`, `integer`, `real`, `boolean`.
+    `columns` maps column names to one of `text`, `integer`, `real`, `boolean`. A statement that
+    `is_planned_anew` gets a plan for its values each time, and not one that is kept for all.
     """
 
     text: str
     columns: Mapping[str, str] | None = None
+    is_planned_anew: bool = False
 
 
 class Tx(Protocol):

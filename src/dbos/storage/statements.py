@@ -173,7 +173,6 @@ class SqliteDialect:
         "json_row": "json_array",
         "quietly": "",
         "by_code_point": "COLLATE BINARY",
-        "planned_for_values": "NULL",
     }
 
     def table(self, name: str) -> str:
@@ -233,7 +232,6 @@ class PostgresDialect:
         "json_row": "json_build_array",
         "quietly": "CROSS JOIN (SELECT set_config('perdure.quiet', 'on', true)) AS quiet",
         "by_code_point": 'COLLATE "C"',
-        "planned_for_values": "set_config('plan_cache_mode', 'force_custom_plan', true)",
     }
 
     def __init__(self, schema: str) -> None:
