@@ -441,6 +441,7 @@ def test_unset_options_fall_back_to_the_ambient_blocks(app: Application, api: Fl
 
 
 IMPOSSIBLE: tuple[tuple[dict[str, Any], str], ...] = (
+    ({"dedupication_id": "d"}, "no key dedupication_id; there are .*deduplication_id"),
     ({"queue_name": None}, "queue_name"),
     ({"workflow_name": None}, "workflow_name"),
     ({"queue_name": "_dbos_internal_queue"}, "_dbos_"),
