@@ -150,36 +150,6 @@ def test_sync_workflows_wait_for_a_thread_and_async_ones_do_not(shop: Applicatio
     assert result("sync") == "followed"
 
 
-def test_a_queue_where_runs_begin_to_wait_comes_before_the_rest_of_a_backlog(
-    shop: Application,
-) -> None:
-    shop.launch(max_executor_threads=1)
-    running, go_on = threading.Event(), threading.Event()
-    order: list[str] = []
-
-    @DBOS.workflow(name="hold")
-    def hold() -> None:
-        running.set()
-        assert go_on.wait(WITHIN_S)
-
-    @DBOS.workflow(name="note")
-    def note(name: str) -> None:
-        order.append(name)
-
-    declare("backlog")
-    declare("quiet")
-    enqueue("first", "hold", queue_name="backlog")
-    for number in range(5):
-        enqueue(f"backlog {number}", "note", "backlog", queue_name="backlog")
-    assert running.wait(WITHIN_S)
-    enqueue("quiet", "note", "quiet", queue_name="quiet")
-    go_on.set()
-    for number in range(5):
-        result(f"backlog {number}")
-
-    assert order == ["quiet", *["backlog"] * 5]
-
-
 def test_delays_end_even_where_no_queue_is_listened_to(app: Application) -> None:
     SLOT.registry.listened = frozenset()
     declare()

@@ -82,7 +82,7 @@ class Dispatcher(Service):
         self._warned: set[str] = set()
         self._round = 0
         self._turns: dict[str, int] = {}
-        """Of each queue where runs wait: the round in which it got something."""
+        """Of each served queue: the round in which it got something last."""
         self._waits_for_thread = False
 
     @property
@@ -157,7 +157,7 @@ class Dispatcher(Service):
         """
         self._round += 1
         distinct = list({state.name: state for state in waiting}.values())
-        self._turns = {state.name: self._turns.get(state.name, 0) for state in distinct}
+        self._turns = {name: self._turns.get(name, 0) for name in self._served}
         return sorted(distinct, key=lambda state: self._turns[state.name])
 
     def _serve(self, who: Claimant, limits: QueueLimits, state: QueueState) -> Claimed:
