@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import subprocess
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,10 +72,19 @@ def prepare_cache() -> Path:
 def _made_environment() -> Path:
     folder = prepare_cache() / f"reference-{REFERENCE.partition('==')[2]}"
     finished = folder / "finished"
-    if not finished.exists():
-        print(f"Installing {REFERENCE} into {folder}", file=sys.stderr)
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-        pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet"]
-        subprocess.run([*pip, REFERENCE, DRIVER], check=True, stdout=sys.stderr)
-        finished.touch()
+    with _alone():
+        if not finished.exists():
+            print(f"Installing {REFERENCE} into {folder}", file=sys.stderr)
+            subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
+            pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet"]
+            subprocess.run([*pip, REFERENCE, DRIVER], check=True, stdout=sys.stderr)
+            finished.touch()
     return folder
+
+
+@contextmanager
+def _alone() -> Generator[None]:
+    """One process of this machine at a time: tests run in several and need the environment too."""
+    with (prepare_cache() / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
