@@ -20,7 +20,7 @@ class Service:
     """
 
     name = "service"
-    first_after_s = 0.0
+    first_after_s: float = 0.0
     """Seconds from the start to the first tick. What is not urgent leaves the launch to others."""
 
     def __init__(self) -> None:
