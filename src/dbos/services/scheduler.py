@@ -3,6 +3,9 @@
 Every process keeps the next tick of every schedule in a heap and fires it when it is due by the
 database's clock. The run's id is made of the schedule and the tick, so however many processes fire
 it, it runs once.
+
+No schedule holds up another: in each round every schedule that is due has one turn, which starts a
+bounded number of runs, and one that fails waits for its own next try.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from dbos import cron
 from dbos.cron import Cron
 from dbos.engine import ticks
 from dbos.engine.engine import Engine
+from dbos.engine.io import Closed
 from dbos.runtime.committer import Committer
 from dbos.runtime.reader import Reader
 from dbos.runtime.service import Service
@@ -28,12 +32,15 @@ from dbos.storage.schedules import ACTIVE, Firing, ScheduleRow
 from dbos.telemetry import log
 
 BATCH = 500
+"""Missed ticks that one schedule makes up for in a turn."""
 COUNTED = 10_000
 """Skipped ticks are counted up to here."""
 SET_BACK_MS = 1000
 """A clock that is measured anew differs by less; by more, somebody has set it back."""
 EAGER_MS = 60_000
 EAGER_S = 1.0
+LONGEST_BACK_OFF_S = 60
+"""The pause of a schedule whose runs are refused doubles from a second up to this."""
 Key = tuple[str, str]
 
 
@@ -45,7 +52,11 @@ class _Plan:
     cron: Cron
     row: ScheduleRow | None
     context: Any
-    due: datetime | None
+    due: datetime | None = None
+    """The tick that is fired next."""
+    turn: datetime | None = None
+    """When that is done: at the tick, or later if it failed then."""
+    failures: int = 0
 
     @property
     def signature(self) -> object:
@@ -96,18 +107,30 @@ class Scheduler(Service):
         return max(0, until_ms) / 1000
 
     def _fire_due(self, now: datetime) -> None:
+        turns: list[tuple[datetime, Key]] = []
         while self._heap and self._heap[0][0] <= now:
-            due, key = heapq.heappop(self._heap)
+            turns.append(heapq.heappop(self._heap))
+        for turn, key in turns:
             plan = self._plans.get(key)
-            if plan is None or plan.due != due:
+            if plan is None or plan.due is None or plan.turn != turn:
                 continue
             try:
-                self._fire(plan, due, now)
-            except BaseException:
-                # The tick stays due: the service tries again.
-                heapq.heappush(self._heap, (due, key))
+                newest = self._fire(plan, plan.due, now)
+            except Closed:
+                # The engine ends, and its scheduler with it: the other turns are nobody's here.
                 raise
-            self._arm(key, plan, now)
+            except Exception as error:
+                # An outage was waited out, so this is the schedule's own: its tick stays due.
+                self._put_off(key, plan, now, error)
+            else:
+                self._arm(key, plan, newest)
+
+    def _put_off(self, key: Key, plan: _Plan, now: datetime, error: Exception) -> None:
+        if not plan.failures:
+            log.schedule_failed(plan.name, log.describe(error))
+        pause_s = min(2**plan.failures, LONGEST_BACK_OFF_S)
+        plan.failures += 1
+        self._give_turn(key, plan, now + timedelta(seconds=pause_s))
 
     def _start_over(self, now: datetime) -> None:
         """Go on from an earlier time; what has been fired already has its id and runs once."""
@@ -116,15 +139,19 @@ class Scheduler(Service):
             self._arm(key, plan, now)
 
     def _arm(self, key: Key, plan: _Plan, after: datetime) -> None:
-        plan.due = plan.cron.next(after)
+        plan.due, plan.failures = plan.cron.next(after), 0
         if plan.due is not None:
-            heapq.heappush(self._heap, (plan.due, key))
+            self._give_turn(key, plan, plan.due)
 
-    def _fire(self, plan: _Plan, due: datetime, now: datetime) -> None:
+    def _give_turn(self, key: Key, plan: _Plan, at: datetime) -> None:
+        plan.turn = at
+        heapq.heappush(self._heap, (at, key))
+
+    def _fire(self, plan: _Plan, due: datetime, now: datetime) -> datetime:
+        """Start the runs of one turn; the moment from which on the ticks are still to come."""
         row = plan.row
         if row is not None and row.automatic_backfill:
-            self._make_up(plan, due - timedelta(microseconds=1), now)
-            return
+            return self._make_up(plan, row, due, now)
         newest = plan.cron.latest(due, now) or due
         if row is None:
             run = ticks.decorated_run(self._engine, plan.name, newest, now)
@@ -136,14 +163,14 @@ class Scheduler(Service):
             # Said last: what failed is tried again, and would be said again.
             skipped = sum(1 for _ in islice(plan.cron.between(due, newest), COUNTED)) + 1
             log.ticks_skipped(plan.name, skipped)
+        return now
 
-    def _make_up(self, plan: _Plan, after: datetime, now: datetime) -> None:
-        """Fire every tick later than one moment, up to now."""
-        assert plan.row is not None
-        due = plan.cron.between(after, now + timedelta(microseconds=1))
-        while batch := list(islice(due, BATCH)):
-            runs = ticks.scheduled_runs(self._engine, plan.row, batch, plan.context)
-            self._commit(runs, plan, batch[-1])
+    def _make_up(self, plan: _Plan, row: ScheduleRow, due: datetime, now: datetime) -> datetime:
+        """Fire the ticks from one on, up to now; the last one if there are too many for a turn."""
+        missed = plan.cron.between(due, now + timedelta(microseconds=1))
+        batch = [due, *islice(missed, BATCH - 1)]
+        self._commit(ticks.scheduled_runs(self._engine, row, batch, plan.context), plan, batch[-1])
+        return batch[-1]
 
     def _commit(self, runs: tuple[NewRun, ...], plan: _Plan, newest: datetime | None) -> None:
         firing = Firing(runs)
@@ -175,7 +202,7 @@ class Scheduler(Service):
         if self._engine.registry.named(name) is not None and (
             known is None or known.cron != checked
         ):
-            self._plans[key] = plan = _Plan(name, checked, None, None, None)
+            self._plans[key] = plan = _Plan(name, checked, None, None)
             self._arm(key, plan, now)
 
     def _plan_stored(self, key: Key, row: ScheduleRow, now: datetime) -> None:
@@ -199,21 +226,20 @@ class Scheduler(Service):
         if self._engine.registry.find(row.workflow_name) is None:
             raise _UnknownWorkflow
         checked = ticks.cron_of(row)
-        return _Plan(row.schedule_name, checked, row, ticks.context_of(self._engine, row), None)
+        return _Plan(row.schedule_name, checked, row, ticks.context_of(self._engine, row))
 
     def _begin(self, key: Key, plan: _Plan, known: _Plan | None, now: datetime) -> None:
         row = plan.row
         assert row is not None
+        start = now
         if row.automatic_backfill and row.last_fired_at is not None:
-            self._make_up(plan, datetime.fromisoformat(row.last_fired_at), now)
+            start = min(now, datetime.fromisoformat(row.last_fired_at))
+        elif known is not None and known.due is not None and known.cron == plan.cron:
+            # What changed is not when it fires: no tick may be lost by it.
+            start = known.due - timedelta(microseconds=1)
+        self._arm(key, plan, start)
         self._plans[key] = plan
         self._reported.pop(row.schedule_name, None)
-        if known is not None and known.due is not None and known.cron == plan.cron:
-            # What changed is not when it fires: no tick may be lost by it.
-            plan.due = known.due
-            heapq.heappush(self._heap, (plan.due, key))
-        else:
-            self._arm(key, plan, now)
 
 
 class _UnknownWorkflow(Exception):

@@ -363,6 +363,16 @@ def schedule_unusable(schedule: str, reason: str) -> None:
     )
 
 
+def schedule_failed(schedule: str, reason: str) -> None:
+    """Once for a row of failures; others fire meanwhile."""
+    logger.error(
+        "Schedule %s could not start the run of its tick and will try again: %s",
+        shown(schedule),
+        reason,
+        stacklevel=2,
+    )
+
+
 def service_failed(name: str, failures: int, error: BaseException) -> None:
     """One ERROR for the first failure in a row; the rest is back-off."""
     level = logging.ERROR if failures == 1 else logging.DEBUG
