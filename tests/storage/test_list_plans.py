@@ -115,6 +115,21 @@ def test_a_page_is_read_in_the_order_of_an_index(
     assert_sorts_within_an_instant(text)
 
 
+@pytest.mark.parametrize("is_newest_first", [False, True], ids=["oldest first", "newest first"])
+def test_what_an_offset_leaves_out_is_walked_over_in_the_order_of_the_index_alone(
+    full: AnyDatabase, is_newest_first: bool
+) -> None:
+    text = plan_of(full, offset=3000, limit=20, sort_desc=is_newest_first)
+
+    if full.rings_within:
+        walk = text.split("MATERIALIZE start\n")[1].splitlines()
+        assert walk[0] == f"SCAN run USING INDEX {CREATED_AT}", text
+        assert "TEMP B-TREE" not in walk[1], text
+    else:
+        walk = text.split("CTE start\n")[1].split("InitPlan")[0]
+        assert CREATED_AT in walk and ".ctid" in walk and "Presorted Key" in walk, text
+
+
 @pytest.mark.parametrize(
     ("filters", "indexes"),
     [

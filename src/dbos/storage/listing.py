@@ -139,6 +139,19 @@ _YES_OR_NO = {
     "has_parent": ("run.parent_workflow_id IS NOT NULL", "run.parent_workflow_id IS NULL"),
     "is_fork": ("run.forked_from IS NOT NULL", "run.forked_from IS NULL"),
 }
+_INDEXED = (
+    "workflow_ids",
+    "workflow_id_prefix",
+    "forked_from",
+    "parent_workflow_id",
+    "schedule_name",
+    "attributes",
+    "stranded",
+    "completed_from_ms",
+    "completed_until_ms",
+    "dequeued_from_ms",
+    "dequeued_until_ms",
+)
 _KIN_COLUMNS = {field: "text" for field in Kin._fields if field != "owner"}
 _KIN_SOURCES = (
     "name",
@@ -176,6 +189,9 @@ def _select(shape: WorkflowFilter) -> Statement:
     where = " AND ".join(_conditions(shape)) or "TRUE"
     direction = "DESC" if shape.sort_desc else "ASC"
     order = f"run.created_at {direction}, run.workflow_uuid {{by_code_point}} {direction}"
+    start, page = "", f"WHERE {where} ORDER BY {order} LIMIT :limit OFFSET :offset"
+    if shape.offset is not None and _walks_in_time(shape):
+        start, page = _deep_page(where, order, direction)
     columns = (
         _COLUMNS.replace("{inputs}", "run.inputs" if shape.load_input else "NULL")
         .replace("{output}", "run.output" if shape.load_output else "NULL")
@@ -183,16 +199,44 @@ def _select(shape: WorkflowFilter) -> Statement:
     )
     return Statement(
         f"""
+        {start}
         SELECT {columns}
-        FROM (SELECT run.workflow_uuid AS run_id FROM {{workflow_status}} AS run WHERE {where}
-            ORDER BY {order}
-            LIMIT :limit OFFSET :offset) AS page
+        FROM (SELECT run.workflow_uuid AS run_id FROM {{workflow_status}} AS run
+            {page}) AS page
         JOIN {{workflow_status}} AS run ON run.workflow_uuid = page.run_id
         ORDER BY {order}
         """,
         _KIN_COLUMNS if shape.stranded is not None else None,
         is_planned_anew=True,
     )
+
+
+def _walks_in_time(shape: WorkflowFilter) -> bool:
+    """Whether no filter has an index of its own, so that runs are met in the order of time."""
+    has_ended_well = shape.status is None or "SUCCESS" in shape.status
+    is_found_by_index = shape.queues_only or any(_is_set(shape, name) for name in _INDEXED)
+    return has_ended_well and not is_found_by_index
+
+
+def _deep_page(where: str, order: str, direction: str) -> tuple[str, str]:
+    """The start of a page behind an offset, and the clauses that read the page from there.
+
+    What the offset leaves out is walked over as it is stored, unsorted: an index keeps the runs of
+    one instant by address, not by id. Then the first instant of the page is known, and how many
+    runs of that instant belong to earlier pages: so many in any order, hence also by id.
+    """
+    is_later, is_before = ("<=", ">") if direction == "DESC" else (">=", "<")
+    start = f"""WITH start AS MATERIALIZED (
+            SELECT run.created_at AS instant, {{address(run)}} AS address
+            FROM {{workflow_status}} AS run WHERE {where}
+            ORDER BY run.created_at {direction}, {{address(run)}} {direction}
+            LIMIT 1 OFFSET :offset)"""
+    page = f"""WHERE {where} AND run.created_at {is_later} (SELECT instant FROM start)
+            ORDER BY {order} LIMIT :limit OFFSET (SELECT COUNT(*)
+                FROM start CROSS JOIN {{workflow_status}} AS run WHERE {where}
+                    AND run.created_at = start.instant
+                    AND {{address(run)}} {is_before} start.address)"""
+    return start, page
 
 
 def _conditions(shape: WorkflowFilter) -> list[str]:
@@ -303,7 +347,7 @@ def _shape(wanted: WorkflowFilter) -> WorkflowFilter:
         blank["status"] = tuple(status for status in STATUSES if status in wanted.status)
     if wanted.workflow_id_prefix is not None:
         blank["workflow_id_prefix"] = ("",) * len(wanted.workflow_id_prefix)
-    return replace(wanted, **blank, limit=None, offset=None)
+    return replace(wanted, **blank, limit=None, offset=1 if wanted.offset else None)
 
 
 def _values(wanted: WorkflowFilter) -> dict[str, Any]:

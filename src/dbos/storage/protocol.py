@@ -46,6 +46,7 @@ class Statement:
     - `{lock_share}`: `FOR SHARE` where the database has row locks, else nothing;
     - `{message_order(table)}`, `{enqueue_order(table)}`: the order in which rows arrived;
     - `{enqueue_number(table)}`: the same order as a number to select;
+    - `{address(table)}`: where a row stands, which tells rows apart within one statement;
     - `{try_lock(name)}`: whether this transaction now holds the lock that the text parameter `name`
       names; always true where a write transaction is alone anyway;
     - `{json_list}`, `{json_row}`: the functions that make a JSON array of rows, and of values;

@@ -61,6 +61,8 @@ class Dialect(Protocol):
 
     def arrival(self, name: str, table: str) -> str: ...
 
+    def address(self, table: str) -> str: ...
+
     def try_lock(self, name: str) -> str: ...
 
     def rows(self, columns: Mapping[str, str]) -> str: ...
@@ -156,6 +158,9 @@ def _fragment(name: str, argument: str | None, statement: Statement, dialect: Di
     if name in ("message_order", "enqueue_order", "enqueue_number"):
         assert argument is not None, "an order of arrival needs the name of a table"
         return dialect.arrival(name, argument)
+    if name == "address":
+        assert argument is not None, "an address needs the name of a table"
+        return dialect.address(argument)
     if name == "try_lock":
         assert argument is not None, "a lock needs the name of a text parameter"
         return dialect.try_lock(argument)
@@ -196,6 +201,9 @@ class SqliteDialect:
         return ""
 
     def arrival(self, name: str, table: str) -> str:
+        return f"{table}.rowid"
+
+    def address(self, table: str) -> str:
         return f"{table}.rowid"
 
     def try_lock(self, name: str) -> str:
@@ -264,6 +272,9 @@ class PostgresDialect:
             return f"COALESCE({table}.enqueue_seq, 0)"
         column = "message_seq" if name == "message_order" else "enqueue_seq"
         return f"{table}.{column} NULLS FIRST"
+
+    def address(self, table: str) -> str:
+        return f"{table}.ctid"
 
     def try_lock(self, name: str) -> str:
         """A lock of the schema's own, held until the transaction ends."""
