@@ -122,7 +122,7 @@ def test_what_an_offset_leaves_out_is_walked_over_in_the_order_of_the_index_alon
     text = plan_of(full, offset=3000, limit=20, sort_desc=is_newest_first)
 
     if full.rings_within:
-        walk = text.split("MATERIALIZE start\n")[1].splitlines()
+        lines = text.split("MATERIALIZE start\n")[1].splitlines()
         assert lines[0] == f"SCAN run USING INDEX {CREATED_AT}", text
         assert "TEMP B-TREE" not in lines[1], text
     else:
