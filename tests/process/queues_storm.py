@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -42,6 +42,8 @@ WORKERS = 3
 PREFIX = "sched-"
 OUTAGE_S = 2.0
 """How long no worker is up, at least."""
+STALL_S = 5.0
+"""A worker may stand still for so long, starved by those that start; its late ticks collapse."""
 OLDEST = 0.8
 """How often the worker that lives longest is killed: the others may still be starting."""
 
@@ -54,6 +56,8 @@ class Findings:
     peaks: dict[str, int]
     most_starts: int
     ticks: int
+    collapsed: int
+    """Ticks that were passed over because a later one was due as well."""
     repeated: int
     """Jobs whose body began more than once: allowed, a kill cut them off."""
     waiting: dict[str, int]
@@ -188,11 +192,13 @@ class QueueStorm:
         ids = {f"{queue}-{number}" for queue in QUEUES for number in range(self._jobs)}
         starts = [line.started_ms for line in lines if line.kind == "begin" and line.started_ms]
         begun = Counter(line.workflow_id for line in lines if line.kind == "begin")
+        moments = ticks_of(statuses)
         found = Findings(
             len(self._deaths_ns),
             peaks(lines, self._deaths_ns),
             most_in_window(starts, round(RATE_PERIOD_S * 1000)),
-            len([run for run in statuses if run.startswith(PREFIX)]),
+            len(moments),
+            sum(round(gap.total_seconds()) - 1 for gap in gaps(moments, outage)),
             sum(1 for times in begun.values() if times > 1),
             outage.waiting,
             seconds,
@@ -212,20 +218,38 @@ class QueueStorm:
         return found
 
 
+def ticks_of(statuses: Iterable[str]) -> list[datetime]:
+    """The ticks that have a run, in order."""
+    return sorted(
+        datetime.fromisoformat(run.rpartition("tick-")[2])
+        for run in statuses
+        if run.startswith(PREFIX)
+    )
+
+
+def gaps(moments: Sequence[datetime], outage: Outage) -> list[timedelta]:
+    """From each tick to the next one, but where no worker was up; a second is the rule."""
+    return [
+        after - before
+        for before, after in pairwise(moments)
+        if not (before <= outage.back_at and after >= outage.dead_at)
+    ]
+
+
 def tick_faults(lines: Iterable[Line], statuses: dict[str, str], outage: Outage) -> list[str]:
-    """Ticks that are missing, that were nobody's, or that nobody ran although later ones were."""
+    """Ticks that nobody fired in a long time, that were nobody's or none, or that did not run."""
     ticks = sorted(run for run in statuses if run.startswith(PREFIX))
     done = {line.workflow_id for line in lines if line.kind == "known" and line.queue == "tick"}
-    moments = [datetime.fromisoformat(run.rpartition("tick-")[2]) for run in ticks]
+    moments = ticks_of(ticks)
     faults = [
-        f"no tick between {before.time()} and {after.time()}"
-        for before, after in pairwise(moments)
-        if after - before > timedelta(seconds=1)
-        and not (before <= outage.back_at and after >= outage.dead_at)
+        f"no tick in {gap.total_seconds()} s"
+        for gap in gaps(moments, outage)
+        if gap.total_seconds() > STALL_S
     ]
+    faults += [f"{moment} is no tick" for moment in moments if moment.microsecond]
     faults += [
-        f"{run} was due while no worker was up"
-        for run, moment in zip(ticks, moments, strict=True)
+        f"{moment.time()} was due while no worker was up"
+        for moment in moments
         if outage.dead_at < moment <= outage.started_at
     ]
     if not moments or moments[-1] <= outage.back_at:
@@ -257,7 +281,8 @@ def main(arguments: list[str]) -> int:
             print(
                 f"{kind}: {found.kills} kills, {found.repeated} jobs cut off and begun again, "
                 f"peaks {found.peaks}, {found.most_starts} starts in a window, "
-                f"{found.ticks} ticks, {len(found.violations)} violations, {found.seconds:.1f} s",
+                f"{found.ticks} ticks ({found.collapsed} collapsed), "
+                f"{len(found.violations)} violations, {found.seconds:.1f} s",
                 *found.violations,
                 sep="\n    ",
                 flush=True,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.process.jobs import QUEUES, Line, done_again, most_in_window, peaks
-from tests.process.queues_storm import MOST, WORKERS, Outage, QueueStorm, tick_faults
+from tests.process.queues_storm import MOST, WORKERS, Outage, QueueStorm, gaps, tick_faults
 
 
 @pytest.mark.timeout(240)
@@ -52,17 +52,24 @@ def test_the_ledger_tells_the_fullest_window_and_what_was_done_again() -> None:
     assert done_again([known, work]) == ["a"]
 
 
-def test_ticks_may_be_missing_while_no_worker_is_up_and_at_no_other_time() -> None:
-    at = [datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=second) for second in range(12)]
+def test_the_storm_tells_ticks_that_collapsed_from_ticks_that_were_lost_invented_or_not_run() -> (
+    None
+):
+    at = [datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=second) for second in range(30)]
     outage = Outage(at[3], at[5], at[7], {})
 
-    def faults(*seconds: int) -> list[str]:
-        runs = [f"sched-tick-{at[second].isoformat()}" for second in seconds]
-        lines = [Line(0, 1, "known", run, "tick", "-") for run in runs]
+    def faults(*moments: datetime, idle: str = "") -> list[str]:
+        runs = [f"sched-tick-{moment.isoformat()}" for moment in moments]
+        lines = [Line(0, 1, "known", run, "tick", "-") for run in runs if run != idle]
         return tick_faults(lines, dict.fromkeys(runs, "SUCCESS"), outage)
 
-    assert faults(1, 2, 3, 8, 9) == []
-    assert faults(0, 2, 3, 8, 9) == ["no tick between 00:00:00 and 00:00:02"]
-    assert faults(1, 2, 8, 10) == ["no tick between 00:00:08 and 00:00:10"]
-    assert faults(2, 4, 8) == [f"sched-tick-{at[4].isoformat()} was due while no worker was up"]
-    assert faults(1, 2) == ["no tick after the outage"]
+    assert faults(at[1], at[2], at[3], at[8], at[9]) == []
+    assert faults(at[2], at[8], at[13]) == []
+    assert gaps([at[2], at[8], at[13]], outage) == [timedelta(seconds=5)]
+    assert faults(at[2], at[8], at[14]) == ["no tick in 6.0 s"]
+    assert faults(at[2], at[4], at[8]) == ["00:00:04 was due while no worker was up"]
+    assert faults(at[1], at[2]) == ["no tick after the outage"]
+    between = at[8] + timedelta(milliseconds=1)
+    assert faults(at[2], at[8], between) == [f"{between} is no tick"]
+    idle = f"sched-tick-{at[2].isoformat()}"
+    assert faults(at[2], at[8], at[9], at[10], idle=idle) == [f"{idle} did not run"]

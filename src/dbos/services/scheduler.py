@@ -23,7 +23,7 @@ from dbos.engine.engine import Engine
 from dbos.engine.io import Closed
 from dbos.runtime.committer import Committer
 from dbos.runtime.reader import Reader
-from dbos.runtime.service import Service
+from dbos.runtime.service import FIRST_BACK_OFF_S, LONGEST_BACK_OFF_S, Service
 from dbos.runtime.wakeups import WakeupHub
 from dbos.storage import schedules
 from dbos.storage.protocol import Topic
@@ -39,8 +39,6 @@ SET_BACK_MS = 1000
 """A clock that is measured anew differs by less; by more, somebody has set it back."""
 EAGER_MS = 60_000
 EAGER_S = 1.0
-LONGEST_BACK_OFF_S = 60
-"""The pause of a schedule whose runs are refused doubles from a second up to this."""
 Key = tuple[str, str]
 
 
@@ -128,7 +126,7 @@ class Scheduler(Service):
     def _put_off(self, key: Key, plan: _Plan, now: datetime, error: Exception) -> None:
         if not plan.failures:
             log.schedule_failed(plan.name, log.describe(error))
-        pause_s = min(2**plan.failures, LONGEST_BACK_OFF_S)
+        pause_s = min(FIRST_BACK_OFF_S * 2**plan.failures, LONGEST_BACK_OFF_S)
         plan.failures += 1
         self._give_turn(key, plan, now + timedelta(seconds=pause_s))
 
