@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from dbos import DBOS, Queue, SetWorkflowID
+from dbos import DBOS, DBOSClient, Queue, SetWorkflowID
 from dbos.error import DBOSException, DBOSInvalidInputError
 from tests.behaviour.application import Application
 from tests.support.postgres import wait_until
@@ -79,6 +79,23 @@ def test_executors_are_listed_live_and_expired(app: Application) -> None:
     assert 0 < own.lease_left_ms <= 15_000
     assert own.runs_owned == 0
     assert DBOS.list_executors(application_name="another") == []
+
+
+def test_a_client_lists_the_executors_of_all_applications_or_of_one(
+    app: Application, database_url: str
+) -> None:
+    client = DBOSClient(system_database_url=database_url)
+    try:
+        [listed] = client.list_executors()
+        of_shop = asyncio.run(client.list_executors_async(application_name="shop"))
+        of_another = client.list_executors(application_name="another")
+    finally:
+        client.destroy()
+
+    assert listed.incarnation_id == DBOS.incarnation_id
+    assert (listed.is_live, listed.application_name) == (True, "shop")
+    assert [found.incarnation_id for found in of_shop] == [DBOS.incarnation_id]
+    assert of_another == []
 
 
 def test_health_tells_of_the_database_the_lease_and_each_service(app: Application) -> None:

@@ -41,6 +41,8 @@ class ClientCommands(OutsideCaller):
     list_queued_workflows_async: Final = awaitable(inspection.list_queued_workflows)
     list_workflow_steps: Final = blocking(inspection.list_workflow_steps)
     list_workflow_steps_async: Final = awaitable(inspection.list_workflow_steps)
+    list_executors: Final = blocking(inspection.list_executors)
+    list_executors_async: Final = awaitable(inspection.list_executors)
     list_application_versions: Final = blocking(versions.list_application_versions)
     list_application_versions_async: Final = awaitable(versions.list_application_versions)
     get_latest_application_version: Final = blocking(versions.get_latest_application_version)

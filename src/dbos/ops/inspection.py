@@ -121,7 +121,7 @@ async def list_executors(
     Oldest first. Never recorded: it tells about this moment.
 
     Args:
-        application_name: default: this application.
+        application_name: default: this application; for a client without one, all.
     """
     name = rt.engine.settings.name if application_name is None else application_name
     rows = await _observed(rt, executors.listed, validation.label(name, "application_name") or None)
