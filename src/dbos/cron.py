@@ -177,12 +177,10 @@ def parse(expression: str, zone_name: str | None, name: str) -> Cron:
     text = MACROS.get(expression.strip().lower(), expression)
     fields = text.split()
     if not 5 <= len(fields) <= 7:
-        raise BadCron(f"it has {len(fields)} fields and not 5, 6 or 7")
+        number = "1 field" if len(fields) == 1 else f"{len(fields)} fields"
+        raise BadCron(f"it has {number} and not 5, 6 or 7")
     kinds = _FIELDS if len(fields) == 5 else (_SECOND, *_FIELDS, _YEAR)[: len(fields)]
-    checked = [
-        ",".join(_element(part, kind, name) for part in field.lower().split(","))
-        for field, kind in zip(fields, kinds, strict=True)
-    ]
+    checked = [_field(field, kind, name) for field, kind in zip(fields, kinds, strict=True)]
     hours = checked[1 if len(fields) == 5 else 2]
     return Cron(" ".join(checked), zone, hours.startswith("*"))
 
@@ -219,6 +217,15 @@ _RANGE = re.compile(rf"(?P<low>{_NUMBER})(?:-(?P<high>{_NUMBER}))?(?:/(?P<step>\
 _EVERY = re.compile(r"\*(?:/(?P<step>\d+))?")
 _LAST_WEEKDAY = re.compile(r"l(?P<day>[0-7])")
 _NTH_WEEKDAY = re.compile(rf"(?P<day>{_NUMBER})#(?P<nth>[1-5])")
+
+
+def _field(text: str, kind: _Field, name: str) -> str:
+    """A field, checked, in the spelling that croniter takes."""
+    elements = [_element(part, kind, name) for part in text.lower().split(",")]
+    if kind is _WEEKDAY and len({"#" in element or "l" in element for element in elements}) > 1:
+        # Croniter takes one sort or the other.
+        raise BadCron("its weekday field mixes plain days with nth or last ones; use two schedules")
+    return ",".join(elements)
 
 
 def _element(text: str, kind: _Field, name: str) -> str:

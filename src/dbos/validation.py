@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from numbers import Integral, Number
+from types import MappingProxyType
 from typing import Any, Final, Literal, TypeVar, cast
 
 from dbos.errors import DBOSException, DBOSInvalidInputError
@@ -30,6 +31,7 @@ ALWAYS_FITTING_CHARACTERS = 1000
 # two texts of this size fit side by side even where they do not compress.
 LONGEST_BYTES = 1300
 
+NO_KEYS: Final[Mapping[str, Any]] = MappingProxyType({})
 HUNDRED_YEARS_S = 100 * 365.25 * 86400
 END_OF_TIME_MS = 253_402_300_799_999
 LARGEST_INTEGER = 2**31 - 1
@@ -468,3 +470,17 @@ def _one_of(value: Any, choices: tuple[_Choice, ...], name: str) -> _Choice:
         if value == choice:
             return choice
     raise DBOSInvalidInputError(f"Invalid {name}: use {' or '.join(map(repr, choices))}")
+
+
+def only_keys(
+    given: Mapping[str, Any],
+    known: Mapping[str, Any],
+    what: str,
+    ignored: Mapping[str, Any] = NO_KEYS,
+) -> None:
+    """Refuse keys that are not meant: passed over, a misspelled one would be without effect."""
+    for key in given:
+        if key not in known and key not in ignored:
+            raise DBOSInvalidInputError(
+                f"{what} has no key {shown(str(key))}; there are {', '.join(sorted(known))}"
+            )

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dbos import DBOS, ScheduleInput, SetWorkflowID
+from dbos import DBOS, DBOSConfiguredInstance, ScheduleInput, SetWorkflowID
 from dbos.api.assembly import LaunchedEngine
 from dbos.api.slot import SLOT
 from dbos.errors import (
@@ -176,6 +176,9 @@ def test_a_bad_entry_applies_nothing(report: Report, app: Application) -> None:
     with pytest.raises(DBOSException, match=r"schedules\[1\] is missing required field 'schedule'"):
         DBOS.apply_schedules([good, {"schedule_name": "b", "workflow_fn": report.workflow}])  # type: ignore[typeddict-item]
 
+    with pytest.raises(DBOSInvalidInputError, match=r"schedules\[0\] has no key timezone; there"):
+        DBOS.apply_schedules([good | {"timezone": "Europe/Berlin"}])
+
     assert DBOS.list_schedules() == []
 
 
@@ -205,8 +208,35 @@ def test_what_cannot_be_scheduled_is_refused(
     assert app.count("workflow_schedules") == 2
 
 
+@pytest.mark.parametrize("is_bound", [True, False], ids=["of an instance", "of its class"])
+def test_a_method_that_needs_an_instance_is_not_scheduled(app: Application, is_bound: bool) -> None:
+    @DBOS.dbos_class()
+    class Press(DBOSConfiguredInstance):
+        @DBOS.workflow()
+        def bind(self, scheduled_at: datetime, context: Any) -> None: ...
+
+        @staticmethod
+        @DBOS.workflow()
+        def cut(scheduled_at: datetime, context: Any) -> None: ...
+
+    press = Press("big")
+    DBOS.create_schedule(schedule_name="cut", workflow_fn=Press.cut, schedule=YEARLY)
+
+    with pytest.raises(DBOSException, match="Configured instance methods cannot be used"):
+        DBOS.create_schedule(
+            schedule_name="bind",
+            workflow_fn=press.bind if is_bound else Press.bind,
+            schedule=YEARLY,
+        )
+
+    assert [listed["schedule_name"] for listed in DBOS.list_schedules()] == ["cut"]
+
+
 def test_only_registered_functions_are_scheduled(app: Application) -> None:
-    with pytest.raises(DBOSWorkflowFunctionNotFoundError, match="is not a registered workflow"):
+    with pytest.raises(
+        DBOSWorkflowFunctionNotFoundError,
+        match="Workflow not scheduled: print is not a registered workflow function",
+    ):
         DBOS.create_schedule(schedule_name="s", workflow_fn=print, schedule=YEARLY)
     with pytest.raises(DBOSInvalidInputError, match="Invalid crontab"):
         DBOS.scheduled("nonsense")
@@ -250,7 +280,7 @@ def test_a_schedule_that_cannot_be_used_harms_no_other(
 @pytest.mark.parametrize(
     ("column", "value", "reason"),
     [
-        ("schedule", "broken", "it has 1 fields and not 5, 6 or 7"),
+        ("schedule", "broken", "it has 1 field and not 5, 6 or 7"),
         ("cron_timezone", "Nowhere/Never", "its time zone is unknown here"),
         ("workflow_name", "unheard-of", "its workflow is not registered here"),
     ],

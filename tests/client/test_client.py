@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from sqlalchemy import create_engine
@@ -190,6 +190,12 @@ def test_a_client_creates_schedules_of_workflows_it_does_not_know(
         client.create_schedule(schedule_name="yearly", workflow_name="add", schedule="0 0 1 1 *")
     with pytest.raises(DBOSException, match=r"schedules\[0\] is missing required field 'schedule'"):
         client.apply_schedules([{"schedule_name": "x", "workflow_name": "add"}])  # type: ignore[typeddict-item]  # pyright: ignore[reportArgumentType]
+    with pytest.raises(DBOSInvalidInputError, match=r"schedules\[0\] has no key workflow_fn"):
+        client.apply_schedules([cast("Any", listed["monthly"] | {"workflow_fn": len})])
+    client.apply_schedules([cast("Any", listed["monthly"] | {"schedule": "0 0 2 * *"})])
+    changed = client.get_schedule("monthly")
+    assert changed is not None
+    assert changed["schedule"] == "0 0 2 * *"
     assert client.trigger_schedule("monthly").get_status().application_name is None
 
 

@@ -10,7 +10,7 @@ from dbos.api.queue import Queue, registered_queue
 from dbos.engine.engine import Runtime
 from dbos.engine.site import Site
 from dbos.errors import DBOSException, DBOSInvalidInputError
-from dbos.models import ClientScheduleInput, QueueRateLimit
+from dbos.models import ClientScheduleInput, QueueRateLimit, WorkflowSchedule
 from dbos.ops import queues, schedules
 from dbos.ops.queue_settings import GivenSettings
 from dbos.ops.schedules import Definition
@@ -160,6 +160,13 @@ def _definition(entry: object, index: int) -> Definition:
     for required in ("schedule_name", "workflow_name", "schedule"):
         if given.get(required) is None:
             raise DBOSException(f"schedules[{index}] is missing required field '{required}'")
+    # An entry of a list may be given back as it is.
+    validation.only_keys(
+        given,
+        ClientScheduleInput.__annotations__,
+        f"schedules[{index}]",
+        ignored=WorkflowSchedule.__annotations__,
+    )
     return Definition(
         given["schedule_name"],
         validation.identifier(given["workflow_name"], "workflow_name"),

@@ -216,13 +216,7 @@ def given_options(options: EnqueueOptions) -> dict[str, Any]:
     for required in ("workflow_name", "queue_name"):
         if required not in given:
             raise DBOSInvalidInputError(f"options must have the key '{required}'")
-    for key in options:
-        if key not in EnqueueOptions.__annotations__:
-            # Passed over, a misspelled deduplication id would let a run be enqueued twice.
-            known = ", ".join(sorted(EnqueueOptions.__annotations__))
-            raise DBOSInvalidInputError(
-                f"options have no key {validation.shown(str(key))}; there are {known}"
-            )
+    validation.only_keys(options, EnqueueOptions.__annotations__, "options")
     return given
 
 

@@ -263,6 +263,13 @@ def _definition(rt: Runtime, entry: Any, index: int) -> Definition:
     for required in REQUIRED:
         if given.get(required) is None:
             raise DBOSException(f"schedules[{index}] is missing required field '{required}'")
+    # An entry of a list may be given back as it is.
+    validation.only_keys(
+        given,
+        ScheduleInput.__annotations__,
+        f"schedules[{index}]",
+        ignored=WorkflowSchedule.__annotations__,
+    )
     target = _target(given["workflow_fn"])
     return Definition(
         given["schedule_name"],
@@ -287,14 +294,29 @@ def _target(function: Callable[..., Any]) -> Registration:
     if found is None or found.kind != "workflow":
         name = getattr(function, "__qualname__", type(function).__qualname__)
         raise DBOSWorkflowFunctionNotFoundError(
-            "", f"{validation.shown(name)} is not a registered workflow function"
+            "not scheduled", f"{validation.shown(name)} is not a registered workflow function"
         )
-    if inspect.ismethod(function) and not isinstance(function.__self__, type):
+    if _needs_an_instance(function, found):
         raise DBOSException(
             "Configured instance methods cannot be used as scheduled workflows: schedule a "
             "function, a class method or a static method."
         )
     return found
+
+
+def _needs_an_instance(function: Callable[..., Any], target: Registration) -> bool:
+    if inspect.ismethod(function):
+        return not isinstance(function.__self__, type)
+    # A method that was taken from its class instead of an instance asks for one more argument.
+    return target.is_in_class and not _takes(function, 2) and _takes(function, 3)
+
+
+def _takes(function: Callable[..., Any], count: int) -> bool:
+    try:
+        inspect.signature(function).bind(*[None] * count)
+    except TypeError:
+        return False
+    return True
 
 
 def _row(rt: Runtime, definition: Definition) -> ScheduleRow:
