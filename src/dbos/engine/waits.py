@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from dbos.engine.execution import Execution
 from dbos.engine.steps import (
     DEADLINE_FORMAT,
@@ -85,7 +87,7 @@ def _look(rt: Runtime, run: Execution, operation: Operation, *, is_last: bool) -
     if not is_last:
         return Look(found)
     nothing = rt.engine.codec.dump(None, "result", rt.engine.codec.native)
-    return Look(found, None, step_row(rt, run, operation, output=nothing, error=None))
+    return Look(found, None, msgspec.structs.replace(found, output=nothing))
 
 
 def _recorded_deadline(rt: Runtime, run: Execution, wait: DurableWait) -> int | None:
@@ -113,7 +115,7 @@ async def _commit_look(rt: Runtime, run: Execution, wait: DurableWait, look: Loo
         if not is_delivered:
             run.replay.abandon(place)
     if seen.is_done and (run.in_flight > 1 or not run.replay.passes(place)):
-        await run.replay.turn(rt.io, place)
+        await run.replay.turn(rt.io, place, look.found.completed_at_epoch_ms)
     return seen
 
 
