@@ -207,6 +207,29 @@ def test_what_rings_no_bell_is_found_by_the_fallback(shop: Application, listens:
     assert handle.get_result() == 3
 
 
+def test_a_result_is_looked_for_as_often_as_its_own_call_says(shop: Application) -> None:
+    shop.launch(use_listen_notify=False, **SLOW)
+    quietly(
+        shop,
+        "INSERT INTO {workflow_status} (workflow_uuid, status, name)"
+        " VALUES ('foreign', 'PENDING', 'x')",
+    )
+    results: list[Any] = []
+    handle: Any = DBOS.retrieve_workflow("foreign")
+    asking = Thread(target=lambda: results.append(handle.get_result()))
+    asking.start()
+    until_waited_for("done", "foreign")
+
+    quietly(
+        shop,
+        "UPDATE {workflow_status} SET status = 'SUCCESS', output = '2',"
+        " serialization = 'portable_json' WHERE workflow_uuid = 'foreign'",
+    )
+    asking.join(FAR_SOONER_S)
+
+    assert results == [2]
+
+
 @pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
 def test_a_killed_listener_session_loses_nothing(shop: Application) -> None:
     shop.launch(**SLOW)

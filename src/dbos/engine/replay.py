@@ -46,11 +46,11 @@ class Sleeper:
     __slots__ = ("bell", "delivered", "is_called", "place", "wake_at_ms")
 
     def __init__(self, wake_at_ms: int, bell: Signal, delivered: int) -> None:
-        self.wake_at_ms = wake_at_ms
-        self.bell = bell
-        self.delivered = delivered
+        self.wake_at_ms: int = wake_at_ms
+        self.bell: Signal = bell
+        self.delivered: int = delivered
         """How much was delivered before it began."""
-        self.is_called = False
+        self.is_called: bool = False
         """Whether the next record waits for its end."""
         self.place: int | None = None
         """The place before which its end belongs; None while its time is not over."""
@@ -87,7 +87,7 @@ class Replay:
         self._sleepers: list[Sleeper] = []
         self._awaiting: Signal | None = None
         self._delivered = 0
-        self.latest_ms = 0
+        self.latest_ms: int = 0
         """When the latest record of this attempt was made."""
 
     def take_order(self) -> int:
