@@ -96,7 +96,8 @@ def test_threads_that_share_a_block_keep_what_is_around_it_apart(app: Applicatio
             both_inside.wait(30)
             both_inside.wait(30)
 
-    running = start(inner, "running")
+    with SetWorkflowID("running"):
+        running = DBOS.start_workflow(inner)
     with shared:
         both_inside.wait(30)
     seen.append(DBOS.workflow_id)

@@ -21,6 +21,8 @@ R_co = TypeVar("R_co", covariant=True)
 R = TypeVar("R")
 H = TypeVar("H")
 
+NO_HANDLES = "handles must be a list of workflow handles: retrieve_workflow() gives one for an id"
+
 
 class WorkflowHandle(Protocol[R_co]):
     """A workflow that was started or looked up. Not serializable: pass its `workflow_id`."""
@@ -134,11 +136,12 @@ class AsyncHandle(Generic[R]):
 
 def listed(handles: Iterable[H]) -> list[H]:
     """The handles that a caller passes, checked."""
-    given = list(handles) if isinstance(handles, Iterable) else None
-    if given is None or not all(_is_handle(handle) for handle in given):
-        raise DBOSInvalidInputError(
-            "handles must be a list of workflow handles: retrieve_workflow() gives one for an id"
-        )
+    try:
+        given = list(handles)
+    except TypeError:
+        raise DBOSInvalidInputError(NO_HANDLES) from None
+    if not all(_is_handle(handle) for handle in given):
+        raise DBOSInvalidInputError(NO_HANDLES)
     if not given:
         raise DBOSInvalidInputError("handles must not be empty: pass at least one handle")
     return given
