@@ -24,7 +24,7 @@ import pytest
 from dbos import DBOS, SetWorkflowID
 from dbos.error import DBOSAwaitedWorkflowCancelledError
 from tests.behaviour.application import Application
-from tests.waiting.verbs import until, until_recorded, until_waited_for
+from tests.waiting.verbs import until, until_looked_for, until_recorded, until_waited_for
 
 SOURCES = Path(__file__).parents[2] / "src"
 SLOW = {"notification_listener_polling_interval_sec": 300.0}
@@ -218,7 +218,7 @@ def test_a_result_is_looked_for_as_often_as_its_own_call_says(shop: Application)
     handle: Any = DBOS.retrieve_workflow("foreign")
     asking = Thread(target=lambda: results.append(handle.get_result()))
     asking.start()
-    until_waited_for("done", "foreign")
+    until_looked_for("done", "foreign")
 
     quietly(
         shop,
