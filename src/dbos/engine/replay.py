@@ -63,13 +63,13 @@ class Replay:
         "_abandoned",
         "_awaiting",
         "_bells",
-        "_delivered",
         "_due",
         "_next_order",
         "_next_place",
         "_places",
         "_sleepers",
         "_times",
+        "delivered",
         "latest_ms",
         "steps",
     )
@@ -86,7 +86,8 @@ class Replay:
         self._times = [step.completed_at_ms or 0 for step in ordered]
         self._sleepers: list[Sleeper] = []
         self._awaiting: Signal | None = None
-        self._delivered = 0
+        self.delivered: int = 0
+        """How many outcomes and ends of sleeps were delivered."""
         self.latest_ms: int = 0
         """When the latest record of this attempt was made."""
 
@@ -109,10 +110,15 @@ class Replay:
         self._next_place += 1
         return self._next_place - 1
 
-    def passes(self, place: int) -> bool:
-        """Deliver at this place at once if it is due. For a run with nothing else under way."""
-        if place != self._due:
+    def passes(self, place: int, delivered: int) -> bool:
+        """Deliver at this place at once if it is due. For a run with nothing else under way.
+
+        `delivered` is how much was delivered when the place was taken: what follows from anything
+        that was delivered since may still be on its way.
+        """
+        if place != self._due or delivered != self.delivered:
             return False
+        self.delivered += 1
         if self._abandoned or self._bells:
             self._advance(place)
         else:
@@ -139,13 +145,13 @@ class Replay:
     @contextmanager
     def asleep(self, wake_at_ms: int, bell: Signal) -> Generator[Sleeper, None, None]:
         """Have a sleep known until it has ended; its bell rings when it may have to end."""
-        sleeper = Sleeper(wake_at_ms, bell, self._delivered)
+        sleeper = Sleeper(wake_at_ms, bell, self.delivered)
         insort(self._sleepers, sleeper, key=_wake_time)
         try:
             yield sleeper
         finally:
             self._sleepers.remove(sleeper)
-            self._delivered += 1
+            self.delivered += 1
             if self._awaiting is not None:
                 self._awaiting.ring()
             self._call_first_sleeper()
@@ -155,7 +161,7 @@ class Replay:
 
         `is_alone`: it sleeps for the first time, with no other operation under way.
         """
-        if io.cooperative and not (is_alone and self._delivered == sleeper.delivered):
+        if io.cooperative and not (is_alone and self.delivered == sleeper.delivered):
             sleeper.place = self._place_of(sleeper)
             while not await self._is_its_turn(io, sleeper):
                 # What is recorded may never be asked for; what is being recorded will be.
@@ -196,12 +202,12 @@ class Replay:
     async def _settle(self, io: Io) -> None:
         """Let all that can run do so, until nothing was delivered meanwhile."""
         delivered = -1
-        while delivered != self._delivered:
-            delivered = self._delivered
+        while delivered != self.delivered:
+            delivered = self.delivered
             await io.settle()
 
     def _advance(self, place: int) -> None:
-        self._delivered += 1
+        self.delivered += 1
         self._bells.pop(place, None)
         self._abandoned.add(place)
         while self._due in self._abandoned:

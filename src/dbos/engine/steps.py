@@ -255,7 +255,8 @@ async def commit_in_order(
     """Commit a write that records an operation, and wait for its turn to be delivered."""
     if not rt.io.cooperative:
         return await commit_owned(rt, run, write, arg, verdict_of)
-    place, made_at_ms = run.replay.append_place(), run.replay.latest_ms
+    replay = run.replay
+    place, made_at_ms, delivered = replay.append_place(), replay.latest_ms, replay.delivered
     try:
         answer = await rt.io.commit(write, arg, run.workflow_id)
         if answer is not steps.KEPT:
@@ -263,10 +264,10 @@ async def commit_in_order(
     except Closed:
         raise run.stop_with("lost") from None
     except BaseException:
-        run.replay.abandon(place)
+        replay.abandon(place)
         raise
-    if run.in_flight > 1 or not run.replay.passes(place):
-        await run.replay.turn(rt.io, place, made_at_ms)
+    if run.in_flight > 1 or not replay.passes(place, delivered):
+        await replay.turn(rt.io, place, made_at_ms)
     return answer
 
 

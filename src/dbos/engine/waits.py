@@ -106,7 +106,7 @@ async def _commit_look(rt: Runtime, run: Execution, wait: DurableWait, look: Loo
     argument = wait.argument(look)
     if not rt.io.cooperative:
         return await commit_owned(rt, run, wait.write, argument, _verdict)
-    place = run.replay.append_place()
+    place, delivered = run.replay.append_place(), run.replay.delivered
     is_delivered = False
     try:
         seen = await commit_owned(rt, run, wait.write, argument, _verdict)
@@ -114,7 +114,7 @@ async def _commit_look(rt: Runtime, run: Execution, wait: DurableWait, look: Loo
     finally:
         if not is_delivered:
             run.replay.abandon(place)
-    if seen.is_done and (run.in_flight > 1 or not run.replay.passes(place)):
+    if seen.is_done and (run.in_flight > 1 or not run.replay.passes(place, delivered)):
         await run.replay.turn(rt.io, place, look.found.completed_at_epoch_ms)
     return seen
 
