@@ -13,6 +13,7 @@ import pytest
 
 from dbos import DBOS, SetWorkflowID
 from tests.behaviour.application import Application, PowerCut
+from tests.waiting.verbs import until
 
 Step = Callable[[str], Coroutine[Any, Any, str]]
 
@@ -145,6 +146,69 @@ def test_concurrent_tasks_interleave_on_replay_as_they_did_before(
     replayed = DBOS.get_result("run")
     assert replayed == histories[0] == histories[1]
     assert app.steps("run") == recorded
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_tasks_that_sleep_between_their_steps_interleave_on_replay_as_they_did_before(
+    app: Application, note: Step, seed: int
+) -> None:
+    histories: list[list[str]] = []
+    is_first = app.once()
+    draw = random.Random(seed)
+    naps_ms = {name: [draw.randint(1, 20) for _ in range(4)] for name in "abcd"}
+
+    @DBOS.workflow()
+    async def race() -> list[str]:
+        history: list[str] = []
+
+        async def runner(name: str) -> None:
+            for lap, nap_ms in enumerate(naps_ms[name]):
+                await DBOS.sleep_async(nap_ms / 1000)
+                history.append(await note(f"{name}{lap}"))
+
+        await asyncio.gather(*(runner(name) for name in naps_ms))
+        histories.append(history)
+        if is_first():
+            app.cut_power()
+        return history
+
+    with pytest.raises(PowerCut):
+        asyncio.run(called(race))
+    recorded = app.steps("run")
+    app.launch()
+
+    replayed = DBOS.get_result("run")
+    assert replayed == histories[0] == histories[1]
+    assert app.steps("run") == recorded
+
+
+def test_sleeps_that_ended_while_nobody_ran_end_in_the_order_of_their_wake_times(
+    app: Application, note: Step
+) -> None:
+    @DBOS.workflow()
+    async def race() -> list[str]:
+        async def runner(name: str, seconds: float) -> str:
+            await DBOS.sleep_async(seconds)
+            order.append(name)
+            return await note(name)
+
+        sleepers = (runner("a", 7200), runner("b", 3600), runner("c", 5400))
+        return list(await asyncio.gather(*sleepers))
+
+    order: list[str] = []
+    with SetWorkflowID("run"):
+        DBOS.start_workflow(race)
+    until(lambda: len(app.steps("run")) == 3)
+    app.kill()
+    for step_id, wake_at in ((1, 3.0), (2, 1.0), (3, 2.0)):
+        app.change(
+            "UPDATE {operation_outputs} SET output = ? WHERE function_id = ?", str(wake_at), step_id
+        )
+    app.launch()
+
+    assert DBOS.get_result("run") == ["a", "b", "c"]
+    assert order == ["b", "c", "a"]
+    assert outputs(app)[3:] == ['"b"', '"c"', '"a"']
 
 
 def test_the_first_of_several_waits_is_the_same_on_replay(app: Application, note: Step) -> None:

@@ -17,7 +17,12 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from dbos import DBOS, SetWorkflowID
-from dbos.error import DBOSException, DBOSInvalidInputError, DBOSUsageError
+from dbos.error import (
+    DBOSException,
+    DBOSInvalidInputError,
+    DBOSStreamTimeoutError,
+    DBOSUsageError,
+)
 from tests.behaviour.application import Application, PowerCut
 
 metadata = MetaData()
@@ -349,6 +354,32 @@ def test_a_message_sent_in_a_transaction_on_the_system_database_goes_with_it(
 
     assert tell("kept", fail=False) is None
     assert handle.get_result() == ["kept", None] or handle.get_result() == ("kept", None)
+
+
+def test_a_stream_is_read_in_a_transaction_on_the_system_database_without_waiting(
+    app: Application,
+) -> None:
+    @DBOS.workflow(name="writer")
+    def writer() -> None:
+        DBOS.write_stream("log", "first")
+        DBOS.recv(timeout_seconds=60)
+
+    @DBOS.transaction(name="read")
+    def read() -> list[Any]:
+        seen: list[Any] = []
+        with pytest.raises(DBOSStreamTimeoutError):
+            seen.extend(DBOS.read_stream("writer", "log"))
+        with pytest.raises(DBOSStreamTimeoutError):
+            DBOS.read_stream_offset("writer", "log", 1)
+        return seen
+
+    with SetWorkflowID("writer"):
+        handle = DBOS.start_workflow(writer)
+    assert next(DBOS.read_stream("writer", "log")) == "first"
+
+    assert read() == ["first"]
+    DBOS.send("writer", "end")
+    handle.get_result()
 
 
 def test_what_may_not_be_called_in_a_transaction_says_so(app: Application) -> None:

@@ -430,6 +430,24 @@ async def gathered_chains() -> list[int]:
         return await gathered_chains_workflow()
 
 
+async def chain_after_sleep(start: int, seconds: float) -> int:
+    await DBOS.sleep_async(seconds)
+    return await add_late(start, 1)
+
+
+@DBOS.workflow()
+async def gathered_sleeps_workflow() -> list[int]:
+    """Whose sleeps end in another order than they began, between the steps of the third chain."""
+    chains = (chain_after_sleep(1, 0.03), chain_after_sleep(2, 0.01), chain(3, 2))
+    return list(await asyncio.gather(*chains))
+
+
+@entry
+async def gathered_sleeps() -> list[int]:
+    with SetWorkflowID("sleeping-chains"):
+        return await gathered_sleeps_workflow()
+
+
 async def chain_with_a_child(start: int) -> int:
     total = await add_late(start, 1)
     total = await async_child(total)

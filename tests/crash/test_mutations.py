@@ -144,7 +144,7 @@ def nothing_recorded(_: object, __: int, ___: str) -> RecordedStep | None:
     return None
 
 
-async def no_turn(self: Replay, io: Io, place: int) -> None:
+async def no_turn(self: Replay, io: Io, place: int, made_at_ms: int) -> None:
     self.abandon(place)
 
 

@@ -103,6 +103,7 @@ async def parallel(count: int) -> int:
     async def branch(number: int) -> int:
         total = 0
         for part in range(2):
+            await DBOS.sleep_async(0.4 * part * (5 - number))
             total += await ship(number + part, 0.5 * number)
             seen.append(number)
         return total

@@ -14,6 +14,7 @@ import msgspec
 
 from dbos.engine import starts, ticks
 from dbos.engine import steps as step_path
+from dbos.engine.replay import Replay
 from dbos.ops import sleep
 from dbos.storage import (
     claims,
@@ -113,6 +114,13 @@ def _restarted_sleep() -> list[Change]:
     return [(sleep, "recorded_step", _nothing)]
 
 
+def _unordered_sleeps() -> list[Change]:
+    async def wake(*_: object, **__: object) -> None:
+        return None
+
+    return [(Replay, "wake", wake)]
+
+
 def _leaked_slots() -> list[Change]:
     gone = "AND {workflow_status}.owner_xid = r.claim AND {workflow_status}.status = 'PENDING'"
     return [(returns, "GIVE_BACK", _without(returns.GIVE_BACK, gone, "AND FALSE"))]
@@ -183,6 +191,7 @@ MUTANTS = (
     Mutant("a claim that is not found again", _lost_claims, "sim.pondering"),
     Mutant("a lease that is always trusted", _blind_trust),
     Mutant("a sleep that forgets its deadline", _restarted_sleep),
+    Mutant("sleeps that end in any order", _unordered_sleeps, "sim.parallel"),
     Mutant("a slot leaked on return", _leaked_slots),
     Mutant("a takeover without an attempt count", _uncounted_attempts),
     Mutant("a claim that counts no slots", _uncounted_slots),

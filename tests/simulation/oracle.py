@@ -45,11 +45,14 @@ _MESSAGES = (
 )
 _ENTRIES = 'SELECT "offset", CAST(value AS INTEGER) FROM streams WHERE workflow_uuid = ? ORDER BY 1'
 _EVENT = "SELECT CAST(value AS INTEGER) FROM workflow_events WHERE workflow_uuid = ?"
+# In a run of several tasks the step before is not what a step waited for.
 _WAKE = (
     "SELECT output FROM operation_outputs WHERE workflow_uuid = ? AND function_id = ?"
     " AND function_name = 'DBOS.sleep' AND NOT EXISTS (SELECT 1 FROM operation_outputs AS wait"
     " WHERE wait.workflow_uuid = operation_outputs.workflow_uuid AND wait.function_id ="
     " operation_outputs.function_id - 1 AND wait.function_name IN ('DBOS.recv', 'DBOS.getEvent'))"
+    " AND workflow_uuid NOT IN"
+    " (SELECT workflow_uuid FROM workflow_status WHERE name = 'sim.parallel')"
 )
 _CANCELLED = (DBOSAwaitedWorkflowCancelledError, DBOSWorkflowCancelledError)
 _SLOTS = (

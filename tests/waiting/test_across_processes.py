@@ -24,7 +24,7 @@ import pytest
 from dbos import DBOS, SetWorkflowID
 from dbos.error import DBOSAwaitedWorkflowCancelledError
 from tests.behaviour.application import Application
-from tests.waiting.verbs import until, until_recorded, until_waited_for
+from tests.waiting.verbs import until, until_looked_for, until_recorded, until_waited_for
 
 SOURCES = Path(__file__).parents[2] / "src"
 SLOW = {"notification_listener_polling_interval_sec": 300.0}
@@ -205,6 +205,29 @@ def test_what_rings_no_bell_is_found_by_the_fallback(shop: Application, listens:
         thread.join(FAR_SOONER_S)
     assert sorted(seen, key=str) == [1, 2, []]
     assert handle.get_result() == 3
+
+
+def test_a_result_is_looked_for_as_often_as_its_own_call_says(shop: Application) -> None:
+    shop.launch(use_listen_notify=False, **SLOW)
+    quietly(
+        shop,
+        "INSERT INTO {workflow_status} (workflow_uuid, status, name)"
+        " VALUES ('foreign', 'PENDING', 'x')",
+    )
+    results: list[Any] = []
+    handle: Any = DBOS.retrieve_workflow("foreign")
+    asking = Thread(target=lambda: results.append(handle.get_result()))
+    asking.start()
+    until_looked_for("done", "foreign")
+
+    quietly(
+        shop,
+        "UPDATE {workflow_status} SET status = 'SUCCESS', output = '2',"
+        " serialization = 'portable_json' WHERE workflow_uuid = 'foreign'",
+    )
+    asking.join(FAR_SOONER_S)
+
+    assert results == [2]
 
 
 @pytest.mark.parametrize("database_url", ["postgres"], indirect=True)

@@ -126,8 +126,28 @@ def test_the_first_of_none_and_of_the_same_one_twice_is_refused(
             await verbs.wait_first(twice)
         with pytest.raises(DBOSInvalidInputError, match=r"at least 0\.001"):
             await verbs.wait_first(twice[:1], polling_interval_sec=0)
+        for no_handles in (["a"], "a", None, [None], twice[0]):
+            with pytest.raises(DBOSInvalidInputError, match="must be a list of workflow handles"):
+                await verbs.wait_first(no_handles)
 
     api.run(scenario)
+
+
+def test_the_handles_to_wait_for_may_come_from_anything_that_yields_them(
+    app: Application, api: Flavour, verbs: Verbs, echo: Body
+) -> None:
+    async def scenario() -> Any:
+        handles = [await api.retrieve(name) for name in "ab"]
+        return [
+            (await verbs.wait_first(made)).workflow_id
+            for made in (tuple(handles), (handle for handle in handles))
+        ]
+
+    for name in "ab":
+        start(echo, name)
+    DBOS.send("b", "end")
+
+    assert api.run(scenario) == ["b", "b"]
 
 
 def test_giving_up_a_wait_leaves_the_workflow_alone(app: Application) -> None:
@@ -176,6 +196,19 @@ def test_a_split_of_asyncio_wait_is_recorded_and_replayed(app: Application) -> N
     ]
     names = dict(app.steps("splitter"))
     assert [names[number] for number in (5, 6, 9)] == ["DBOS.asyncio_wait"] * 3
+
+
+@pytest.mark.parametrize("limit", [float("nan"), float("inf"), "1"])
+def test_in_a_workflow_the_limit_of_asyncio_wait_is_a_finite_number(
+    app: Application, limit: Any
+) -> None:
+    @DBOS.workflow(name="waiter")
+    async def waiter() -> None:
+        done = asyncio.get_running_loop().create_future()
+        await DBOS.asyncio_wait([done], timeout=limit)
+
+    with pytest.raises(DBOSInvalidInputError, match="timeout must be"):
+        start(waiter, "waiter").get_result()
 
 
 def test_outside_a_workflow_asyncio_wait_is_that_of_asyncio(app: Application) -> None:

@@ -46,6 +46,9 @@ def bad_calls() -> list[tuple[str, tuple[Any, ...], dict[str, Any]]]:
         if limit is not None:
             for name in ("timeout_seconds", "polling_interval_sec"):
                 calls.append(("read_stream_offset", ("here", "s", 0), {name: limit}))
+    for name in ("send", "set_event", "write_stream"):
+        args = ("here", 1)
+        calls += [(name, args, {"serialization_type": bad}) for bad in ("portable_json", 1)]
     return [
         *calls,
         ("send", ("here", 1, "__null__topic__"), {}),

@@ -11,6 +11,7 @@ from dbos import DBOS, SetWorkflowID
 from dbos.error import (
     DBOSInvalidInputError,
     DBOSNonExistentWorkflowError,
+    DBOSSerializationError,
     DBOSStreamNondeterminismError,
     DBOSStreamTimeoutError,
     DBOSUsageError,
@@ -128,6 +129,29 @@ def test_a_step_that_is_retried_leaves_one_entry_per_logical_write(
     assert list(DBOS.read_stream("writer", "s")) == ["a1", "b2", "end"]
     assert list(DBOS.read_stream("writer", "t")) == [2]
     assert entries(app, "writer") == [("s", 0, 1), ("s", 1, 1), ("s", 2, 2), ("t", 0, 1)]
+
+
+def test_a_value_that_cannot_be_stored_does_not_count_as_a_write_of_its_step(
+    app: Application, api: Flavour, verbs: Verbs
+) -> None:
+    attempts: list[int] = []
+
+    @api.step(retries_allowed=True, interval_seconds=0.001, max_attempts=3)
+    async def clumsy() -> None:
+        attempts.append(1)
+        with pytest.raises(DBOSSerializationError):
+            await verbs.write_stream("s", object())
+        await verbs.write_stream("s", "plain")
+        if len(attempts) < 3:
+            raise ConnectionError
+
+    @api.workflow()
+    async def writer() -> None:
+        await clumsy()
+
+    start(writer, "writer").get_result()
+
+    assert list(DBOS.read_stream("writer", "s")) == ["plain"]
 
 
 def test_a_step_that_is_run_again_after_a_crash_does_not_repeat_what_it_wrote(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from dbos import DBOS, SetWorkflowID, SetWorkflowTimeout
@@ -60,6 +62,49 @@ def test_the_deadline_reaches_the_whole_tree_but_nobody_who_is_detached(
         with pytest.raises(DBOSAwaitedWorkflowCancelledError):
             DBOS.get_result(run)
     assert app.column("parent-2", "status") == app.column("parent-3", "status") == "PENDING"
+
+
+def test_a_block_that_is_entered_within_itself_ends_with_its_outer_end(
+    app: Application, api: Flavour
+) -> None:
+    @api.workflow()
+    async def idle() -> None: ...
+
+    async def scenario() -> None:
+        hour = SetWorkflowTimeout(3600)
+        with hour:
+            with hour:
+                pass
+            with SetWorkflowID("inside"):
+                await idle()
+        with SetWorkflowID("outside"):
+            await idle()
+
+    api.run(scenario)
+
+    assert app.column("inside", "workflow_timeout_ms") == 3_600_000
+    assert app.column("outside", "workflow_timeout_ms") is None
+
+
+def test_threads_that_share_a_block_keep_what_is_around_it_apart(app: Application) -> None:
+    shared, both_inside = SetWorkflowTimeout(3600), threading.Barrier(2)
+    seen: list[str | None] = []
+
+    @DBOS.workflow(name="inner")
+    def inner() -> None:
+        with shared:
+            both_inside.wait(30)
+            both_inside.wait(30)
+
+    with SetWorkflowID("running"):
+        running = DBOS.start_workflow(inner)
+    with shared:
+        both_inside.wait(30)
+    seen.append(DBOS.workflow_id)
+    both_inside.wait(30)
+    running.get_result()
+
+    assert seen == [None]
 
 
 def test_a_deadline_that_passed_while_nobody_ran_cancels_before_any_code_runs(

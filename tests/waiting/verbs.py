@@ -11,6 +11,7 @@ from typing import Any, cast
 from dbos import DBOS, SetWorkflowID
 from dbos.api.slot import SLOT
 from dbos.runtime.wakeups import WakeupHub
+from dbos.storage.protocol import Topic
 from tests.behaviour.application import Application
 from tests.behaviour.flavours import Body, Flavour, registered
 
@@ -76,9 +77,22 @@ def until_waited_for(kind: str, key: str) -> None:
     """Wait until somebody waits for a change: `message`, `event`, `stream` or `done`."""
 
     def is_waited_for() -> bool:
-        assert SLOT.instance is not None
-        assert SLOT.instance.engine is not None
-        hub = cast("WakeupHub", SLOT.instance.engine.engine.hub)
-        return any("::".join(subject) == key for subject in hub.subjects(kind))
+        return any("::".join(subject) == key for subject in _hub().subjects(kind))
 
     until(is_waited_for)
+
+
+def until_looked_for(kind: str, key: str) -> None:
+    """Wait until somebody has looked for a change, and now waits for its bell."""
+
+    def is_armed() -> bool:
+        bells = _hub()._bells.get(Topic(kind, key), set())
+        return any(bell._wake is not None for bell in bells.copy())
+
+    until(is_armed)
+
+
+def _hub() -> WakeupHub:
+    assert SLOT.instance is not None
+    assert SLOT.instance.engine is not None
+    return cast("WakeupHub", SLOT.instance.engine.engine.hub)

@@ -10,7 +10,7 @@ from dbos.api.client_commands import ClientCommands
 from dbos.api.client_handles import ClientHandle, ClientHandleAsync
 from dbos.api.client_queues import ClientQueues
 from dbos.api.enqueueing import client_request, given_options
-from dbos.api.handles import WorkflowHandle, WorkflowHandleAsync
+from dbos.api.handles import WorkflowHandle, WorkflowHandleAsync, listed
 from dbos.api.twins import awaitable, blocking
 from dbos.config import client_settings
 from dbos.engine.engine import Runtime
@@ -204,8 +204,9 @@ class DBOSClient(ClientCommands, ClientQueues):
             DBOSInvalidInputError: "must not be empty", "duplicate workflow IDs".
         """
         recheck_s = validation.polling_interval(polling_interval_sec)
-        by_id = {handle.workflow_id: handle for handle in handles}
-        ids = [handle.workflow_id for handle in handles]
+        given = listed(handles)
+        by_id = {handle.workflow_id: handle for handle in given}
+        ids = [handle.workflow_id for handle in given]
         first = self.now("wait_first", lambda rt: results.first_ended(rt, NOWHERE, ids, recheck_s))
         return by_id[first]
 
@@ -214,10 +215,11 @@ class DBOSClient(ClientCommands, ClientQueues):
     ) -> Coroutine[Any, Any, WorkflowHandleAsync[Any]]:
         """As `wait_first`, awaited."""
         recheck_s = validation.polling_interval(polling_interval_sec)
+        given = listed(handles)
+        by_id = {handle.workflow_id: handle for handle in given}
+        ids = [handle.workflow_id for handle in given]
 
         async def wait(rt: Runtime) -> WorkflowHandleAsync[Any]:
-            by_id = {handle.workflow_id: handle for handle in handles}
-            ids = [handle.workflow_id for handle in handles]
             return by_id[await results.first_ended(rt, NOWHERE, ids, recheck_s)]
 
         return self.later(wait)

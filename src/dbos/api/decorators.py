@@ -24,7 +24,7 @@ from dbos.errors import DBOSException, DBOSInvalidInputError, DBOSUsageError
 from dbos.models import StepOptions
 from dbos.runtime.drive import drive
 from dbos.runtime.loops import running_loop
-from dbos.serialization.codec import WorkflowSerializationFormat
+from dbos.serialization.codec import WorkflowSerializationFormat, requested_format
 from dbos.telemetry import log
 
 P = ParamSpec("P")
@@ -72,6 +72,8 @@ def workflow(
         validation.flag(auto_upgrade, "auto_upgrade")
     if max_recovery_attempts is not None:
         validation.whole_number(max_recovery_attempts, "max_recovery_attempts", 0)
+    if serialization_type is not None:
+        requested_format(serialization_type)
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         registration = _register(

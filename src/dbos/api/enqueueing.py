@@ -27,7 +27,7 @@ from dbos.errors import DBOSException, DBOSInvalidInputError
 from dbos.models import EnqueueOptions
 from dbos.ops.enqueue import EnqueueRequest, enqueue, without_key
 from dbos.runtime.drive import drive
-from dbos.serialization.codec import WorkflowSerializationFormat
+from dbos.serialization.codec import WorkflowSerializationFormat, requested_format
 
 PARTITION_KEY = "partition_key"
 
@@ -304,12 +304,7 @@ def _format_of(
     if asked is None:
         known = None if target is None else target.serialization
         return known or WorkflowSerializationFormat.DEFAULT
-    if not isinstance(asked, WorkflowSerializationFormat):
-        raise DBOSInvalidInputError(
-            "serialization_type must be a member of WorkflowSerializationFormat, not "
-            f"{type(asked).__name__}"
-        )
-    return asked
+    return requested_format(asked)
 
 
 def _authentication_of(given: Mapping[str, Any], ambient: Authentication) -> Authentication:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from typing import Any, Generic, Protocol, TypeVar
 
 from dbos import validation
@@ -12,12 +12,16 @@ from dbos.engine.engine import Runtime
 from dbos.engine.execution import Execution
 from dbos.engine.site import Site, here, refuse_in_transaction
 from dbos.engine.starts import GET_RESULT, Awaited, await_background, recorded_result
+from dbos.errors import DBOSInvalidInputError
 from dbos.models import WorkflowStatus
 from dbos.ops.results import existing_status
 from dbos.runtime.drive import drive
 
 R_co = TypeVar("R_co", covariant=True)
 R = TypeVar("R")
+H = TypeVar("H")
+
+NO_HANDLES = "handles must be a list of workflow handles: retrieve_workflow() gives one for an id"
 
 
 class WorkflowHandle(Protocol[R_co]):
@@ -128,6 +132,23 @@ class AsyncHandle(Generic[R]):
     def get_status(self) -> Coroutine[Any, Any, WorkflowStatus]:
         site = here(1)
         return existing_status(around().aio, site, self._workflow_id)
+
+
+def listed(handles: Iterable[H]) -> list[H]:
+    """The handles that a caller passes, checked."""
+    try:
+        given = list(handles)
+    except TypeError:
+        raise DBOSInvalidInputError(NO_HANDLES) from None
+    if not all(_is_handle(handle) for handle in given):
+        raise DBOSInvalidInputError(NO_HANDLES)
+    if not given:
+        raise DBOSInvalidInputError("handles must not be empty: pass at least one handle")
+    return given
+
+
+def _is_handle(handle: object) -> bool:
+    return isinstance(getattr(handle, "workflow_id", None), str)
 
 
 async def _result(

@@ -15,7 +15,8 @@ from dbos.engine.context import (
     Scope,
     Timeout,
     current_scope,
-    entered,
+    enter_block,
+    leave_block,
     on_behalf_of,
     with_options,
 )
@@ -33,8 +34,7 @@ class _OptionBlock:
         return with_options(scope, **self._changes())
 
     def __enter__(self) -> None:
-        self._entered = entered(self._within(current_scope()))
-        self._entered.__enter__()
+        enter_block(self._within(current_scope()), self)
 
     def __exit__(
         self,
@@ -42,7 +42,7 @@ class _OptionBlock:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._entered.__exit__()
+        leave_block(self)
 
 
 class SetWorkflowID(_OptionBlock):

@@ -7,8 +7,8 @@ from collections.abc import AsyncGenerator, Awaitable, Coroutine, Generator, Seq
 from typing import Any, TypeVar
 
 from dbos import validation
-from dbos.api.handles import WorkflowHandle, WorkflowHandleAsync
-from dbos.api.slot import around
+from dbos.api.handles import WorkflowHandle, WorkflowHandleAsync, listed
+from dbos.api.slot import around, runtime
 from dbos.api.twins import refuse_under_a_loop
 from dbos.engine.engine import Runtime
 from dbos.engine.site import Site, here, recorded_operation
@@ -33,8 +33,9 @@ def wait_first(
     """
     recheck_s = validation.polling_interval(polling_interval_sec)
     refuse_under_a_loop("wait_first")
-    by_id = {handle.workflow_id: handle for handle in handles}
-    ids = [handle.workflow_id for handle in handles]
+    given = listed(handles)
+    by_id = {handle.workflow_id: handle for handle in given}
+    ids = [handle.workflow_id for handle in given]
     engine = around()
     return by_id[drive(results.first_ended(engine.blocking, here(1), ids, recheck_s))]
 
@@ -44,11 +45,12 @@ def wait_first_async(
 ) -> Coroutine[Any, Any, WorkflowHandleAsync[Any]]:
     """As `wait_first`, awaited."""
     recheck_s = validation.polling_interval(polling_interval_sec)
+    given = listed(handles)
+    by_id = {handle.workflow_id: handle for handle in given}
+    ids = [handle.workflow_id for handle in given]
     engine, site = around(), here(1)
 
     async def wait() -> WorkflowHandleAsync[Any]:
-        by_id = {handle.workflow_id: handle for handle in handles}
-        ids = [handle.workflow_id for handle in handles]
         return by_id[await results.first_ended(engine.aio, site, ids, recheck_s)]
 
     return wait()
@@ -71,8 +73,13 @@ def asyncio_wait(
 
     Returns:
         The done and the pending futures.
+
+    Raises:
+        DBOSInvalidInputError: in workflow code, if the timeout is not a finite number.
     """
     site = here(1)
+    if site.run is not None and timeout is not None:
+        timeout = validation.finite_number(timeout, "timeout")
     rt = around().aio if site.run is not None else None
     return _wait(rt, site, fs, timeout, return_when)
 
@@ -142,9 +149,7 @@ def read_stream(
     refuse_under_a_loop("read_stream")
     wanted = streams.reading(workflow_id, key, polling_interval_sec, timeout_seconds)
     position = validation.stream_offset(offset)
-    engine = around()
-    run = here(0).run
-    entries = streams.entries(engine.blocking, run, wanted, position)
+    entries = streams.entries(runtime(), here(0).run, wanted, position)
     while True:
         try:
             value = drive(_next(entries))
@@ -168,6 +173,6 @@ async def read_stream_async(
     """As `read_stream`, for `async for`. The wait holds no thread."""
     wanted = streams.reading(workflow_id, key, polling_interval_sec, timeout_seconds)
     position = validation.stream_offset(offset)
-    engine = around()
-    async for value in streams.entries(engine.aio, here(0).run, wanted, position):
+    rt = runtime(is_async=True)
+    async for value in streams.entries(rt, here(0).run, wanted, position):
         yield value

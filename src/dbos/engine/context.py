@@ -113,6 +113,9 @@ class Scope(msgspec.Struct, frozen=True):
     options: Options = NO_OPTIONS
     session: Session = NO_SESSION
     explicit: bool = False
+    block: object | None = None
+    """The innermost `with` block around it, and the scope around that block."""
+    outer: Scope | None = None
 
     @property
     def authentication(self) -> Authentication:
@@ -156,6 +159,22 @@ class entered:
 
     def __exit__(self, *_: object) -> None:
         _current.set(self._former)
+
+
+def enter_block(scope: Scope, block: object) -> None:
+    """Make a scope the current one for a `with` block.
+
+    What is around the block is kept here and not in it: one block may be entered again within
+    itself, and by several threads and tasks at once.
+    """
+    _current.set(msgspec.structs.replace(scope, block=block, outer=_current.get()))
+
+
+def leave_block(block: object) -> None:
+    """Restore the scope around a block; of no effect in a context that did not enter it."""
+    scope = _current.get()
+    if scope.block is block and scope.outer is not None:
+        _current.set(scope.outer)
 
 
 def with_options(scope: Scope, **changes: Any) -> Scope:

@@ -170,7 +170,7 @@ async def replayed(rt: Runtime, run: Execution, recorded: RecordedStep) -> Any:
     place = run.replay.place(recorded.step_id)
     if place is not None:
         if rt.io.cooperative:
-            await run.replay.turn(rt.io, place)
+            await run.replay.turn(rt.io, place, recorded.completed_at_ms or 0)
         else:
             run.replay.abandon(place)
     where = Stored(run.workflow_id, recorded.step_id, "error" if recorded.error else "output")
@@ -220,7 +220,7 @@ def step_row(
         error,
         rt.engine.codec.native,
         operation.started_at_ms,
-        rt.io.now_ms(),
+        run.replay.made_at(rt.io.now_ms()),
         run.replay.take_order(),
         run.claim,
         operation.child_workflow_id,
@@ -255,7 +255,8 @@ async def commit_in_order(
     """Commit a write that records an operation, and wait for its turn to be delivered."""
     if not rt.io.cooperative:
         return await commit_owned(rt, run, write, arg, verdict_of)
-    place = run.replay.append_place()
+    replay = run.replay
+    place, made_at_ms, delivered = replay.append_place(), replay.latest_ms, replay.delivered
     try:
         answer = await rt.io.commit(write, arg, run.workflow_id)
         if answer is not steps.KEPT:
@@ -263,10 +264,10 @@ async def commit_in_order(
     except Closed:
         raise run.stop_with("lost") from None
     except BaseException:
-        run.replay.abandon(place)
+        replay.abandon(place)
         raise
-    if run.in_flight > 1 or not run.replay.passes(place):
-        await run.replay.turn(rt.io, place)
+    if run.in_flight > 1 or not replay.passes(place, delivered):
+        await replay.turn(rt.io, place, made_at_ms)
     return answer
 
 

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from dbos.engine.execution import Execution
 from dbos.engine.steps import (
     DEADLINE_FORMAT,
@@ -85,7 +87,7 @@ def _look(rt: Runtime, run: Execution, operation: Operation, *, is_last: bool) -
     if not is_last:
         return Look(found)
     nothing = rt.engine.codec.dump(None, "result", rt.engine.codec.native)
-    return Look(found, None, step_row(rt, run, operation, output=nothing, error=None))
+    return Look(found, None, msgspec.structs.replace(found, output=nothing))
 
 
 def _recorded_deadline(rt: Runtime, run: Execution, wait: DurableWait) -> int | None:
@@ -104,7 +106,7 @@ async def _commit_look(rt: Runtime, run: Execution, wait: DurableWait, look: Loo
     argument = wait.argument(look)
     if not rt.io.cooperative:
         return await commit_owned(rt, run, wait.write, argument, _verdict)
-    place = run.replay.append_place()
+    place, delivered = run.replay.append_place(), run.replay.delivered
     is_delivered = False
     try:
         seen = await commit_owned(rt, run, wait.write, argument, _verdict)
@@ -112,8 +114,8 @@ async def _commit_look(rt: Runtime, run: Execution, wait: DurableWait, look: Loo
     finally:
         if not is_delivered:
             run.replay.abandon(place)
-    if seen.is_done and (run.in_flight > 1 or not run.replay.passes(place)):
-        await run.replay.turn(rt.io, place)
+    if seen.is_done and (run.in_flight > 1 or not run.replay.passes(place, delivered)):
+        await run.replay.turn(rt.io, place, look.found.completed_at_epoch_ms)
     return seen
 
 

@@ -10,7 +10,7 @@ from dbos.engine.execution import Execution
 from dbos.engine.site import Site, refuse_in_transaction
 from dbos.engine.steps import Operation, commit_in_order, commit_owned, itself, once, step_row
 from dbos.errors import DBOSUsageError
-from dbos.serialization.codec import WorkflowSerializationFormat
+from dbos.serialization.codec import WorkflowSerializationFormat, requested_format
 from dbos.storage.protocol import Write
 from dbos.storage.rows import Recorded, StepRow
 from dbos.storage.steps import KEPT
@@ -47,9 +47,7 @@ async def write_in_run(
         call = name.removeprefix("DBOS.")
         verb = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in call)
         raise DBOSUsageError(f"{verb}() must be called from within a workflow or step")
-    format = rt.engine.codec.format_for(
-        requested or WorkflowSerializationFormat.DEFAULT, run.format
-    )
+    format = rt.engine.codec.format_for(requested_format(requested), run.format)
     if step is not None:
         await run.ensure_alive(rt)
         unrecorded = argument(RunWrite(run, step.step_id, None, format))

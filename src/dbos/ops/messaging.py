@@ -18,7 +18,7 @@ from dbos.errors import (
 )
 from dbos.models import SendMessage
 from dbos.ops.verb import verb
-from dbos.serialization.codec import WorkflowSerializationFormat
+from dbos.serialization.codec import WorkflowSerializationFormat, requested_format
 from dbos.storage import messages, receiving
 from dbos.storage.messages import NO_TOPIC, Message, Sending, Sent
 from dbos.storage.receiving import Receiving
@@ -148,7 +148,7 @@ def _sending(
 ) -> Sending:
     run = site.scope.run
     format = rt.engine.codec.format_for(
-        serialization_type or DEFAULT, run.format if run is not None else None
+        requested_format(serialization_type), run.format if run is not None else None
     )
     if not isinstance(outgoing, Iterable):
         raise DBOSInvalidInputError("messages must be a list of SendMessage")

@@ -47,8 +47,6 @@ async def first_ended(
     rt: Runtime, site: Site, workflow_ids: Sequence[str], recheck_s: float
 ) -> str:
     """The id of the first of these workflows that has ended; recorded in workflow code."""
-    if not workflow_ids:
-        raise DBOSInvalidInputError("handles must not be empty: pass at least one handle")
     if len(set(workflow_ids)) != len(workflow_ids):
         raise DBOSInvalidInputError("handles have duplicate workflow IDs: pass each one once")
     refuse_in_transaction(site, WAIT_FIRST)

@@ -55,11 +55,11 @@ async def write_stream(
     """
     checked = validation.identifier(key, "key")
     validation.stream_value(value)
-    number = _write_number(site.scope.step, checked)
 
     def argument(write: RunWrite) -> StreamWriting:
+        # First, so that a value which cannot be stored does not count as a write.
         text = rt.engine.codec.dump(value, "value", write.format)
-        return _writing(write, checked, text, write.format, number)
+        return _writing(write, site.scope.step, checked, text, write.format)
 
     await write_in_run(rt, site, WRITE_STREAM, streams.write_stream, argument, serialization_type)
 
@@ -75,10 +75,9 @@ async def close_stream(rt: Runtime, site: Site, key: str) -> None:
         DBOSInvalidInputError: the key is not valid.
     """
     checked = validation.identifier(key, "key")
-    number = _write_number(site.scope.step, checked)
 
     def argument(write: RunWrite) -> StreamWriting:
-        return _writing(write, checked, CLOSED, CLOSED_FORMAT, number)
+        return _writing(write, site.scope.step, checked, CLOSED, CLOSED_FORMAT)
 
     await write_in_run(rt, site, CLOSE_STREAM, streams.write_stream, argument)
 
@@ -91,7 +90,9 @@ def _write_number(step: StepScope | None, key: str) -> int:
     return step.stream_writes[key]
 
 
-def _writing(write: RunWrite, key: str, text: str, format: str, number: int) -> StreamWriting:
+def _writing(
+    write: RunWrite, step: StepScope | None, key: str, text: str, format: str
+) -> StreamWriting:
     return StreamWriting(
         write.run.workflow_id,
         key,
@@ -100,7 +101,7 @@ def _writing(write: RunWrite, key: str, text: str, format: str, number: int) -> 
         write.function_id,
         write.run.claim,
         write.record,
-        number,
+        _write_number(step, key),
     )
 
 

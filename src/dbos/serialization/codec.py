@@ -5,7 +5,11 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from dbos.errors import DBOSInitializationError, DBOSSerializationError
+from dbos.errors import (
+    DBOSInitializationError,
+    DBOSInvalidInputError,
+    DBOSSerializationError,
+)
 from dbos.serialization import pickled, portable, typed
 from dbos.serialization.pickled import PickleSerializer, SerializerFormat
 from dbos.serialization.portable import DBOSPortableJSONSerializer, PortableFormat
@@ -14,7 +18,14 @@ from dbos.serialization.stored import Stored, unreadable
 from dbos.serialization.tree import CorruptText
 from dbos.serialization.typed import JSONSerializer, TypedFormat
 
-__all__ = ["Codec", "Format", "Serializer", "Stored", "WorkflowSerializationFormat"]
+__all__ = [
+    "Codec",
+    "Format",
+    "Serializer",
+    "Stored",
+    "WorkflowSerializationFormat",
+    "requested_format",
+]
 
 _RESERVED = MappingProxyType(
     {
@@ -141,6 +152,18 @@ def _present(text: str | None) -> str:
     if text is None:
         raise CorruptText("there is no text")
     return text
+
+
+def requested_format(value: object) -> WorkflowSerializationFormat:
+    """The `serialization_type` of a call, checked; None is the default."""
+    if value is None:
+        return WorkflowSerializationFormat.DEFAULT
+    if not isinstance(value, WorkflowSerializationFormat):
+        raise DBOSInvalidInputError(
+            "serialization_type must be a member of WorkflowSerializationFormat, not "
+            f"{type(value).__name__}"
+        )
+    return value
 
 
 def _checked_name(configured: Serializer) -> str:

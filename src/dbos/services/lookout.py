@@ -2,7 +2,7 @@
 
 Most changes ring: those of this process after their commit, those of others through the database's
 notifications. Some do not: rows written by hand, by another program, or while a connection was
-lost. So once a second the lookout asks the database about everything that somebody here waits for,
+lost. So now and then the lookout asks the database about everything that somebody here waits for,
 one query a kind however many wait, and rings what has changed. It also finds out which of the runs
 that are running here were cancelled or taken away.
 """
@@ -10,6 +10,7 @@ that are running here were cancelled or taken away.
 from __future__ import annotations
 
 from dbos.engine.engine import Engine
+from dbos.engine.results import RECHECK_S
 from dbos.runtime.reader import Reader
 from dbos.runtime.service import Service
 from dbos.runtime.wakeups import WakeupHub
@@ -28,13 +29,26 @@ class Lookout(Service):
         self._reader = reader
         self._hub = hub
         self._every_s = every_s
+        self._next_ms = 0
         self._lengths: dict[tuple[str, str], int] = {}
         hub.attach(Topic("cancel", ""), self.bell)
 
     def tick(self) -> float:
-        self._stop_cancelled_runs()
-        self._hub.publish(self._changed())
-        return self._every_s
+        # Who waits for a result was promised a look each second, however rare those for all others.
+        changed = self._ended()
+        if self._is_time_for_all():
+            self._stop_cancelled_runs()
+            changed += self._changed()
+        self._hub.publish(changed)
+        return min(self._every_s, RECHECK_S)
+
+    def _is_time_for_all(self) -> bool:
+        now_ms, every_ms = self._reader.now_ms(), round(self._every_s * 1000)
+        is_early = 0 < self._next_ms - now_ms <= every_ms
+        if is_early and self._every_s > RECHECK_S and not self.was_rung:
+            return False
+        self._next_ms = now_ms + every_ms
+        return True
 
     def _stop_cancelled_runs(self) -> None:
         """Tell runs that they were cancelled, or are no longer ours."""
@@ -49,11 +63,16 @@ class Lookout(Service):
                 # One of its operations may have found out first; the others may still be waiting.
                 run.tell()
 
+    def _ended(self) -> list[Topic]:
+        awaited = [subject[0] for subject in self._hub.subjects("done")]
+        if not awaited:
+            return []
+        return [
+            Topic("done", workflow_id) for workflow_id in self._reader.run(workflows.over, awaited)
+        ]
+
     def _changed(self) -> list[Topic]:
         changed: list[Topic] = []
-        if ended := [subject[0] for subject in self._hub.subjects("done")]:
-            found = self._reader.run(workflows.over, ended)
-            changed += [Topic("done", workflow_id) for workflow_id in found]
         if waiting := self._pairs("message"):
             changed += self._reader.run(receiving.any_waiting, waiting)
         if awaited := self._pairs("event"):
