@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from heapq import merge
+from itertools import groupby
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -76,6 +78,8 @@ class Cron:
     zone: tzinfo
     hours_are_open: bool
     """Whether the hour field begins with `*`: then ticks follow real time."""
+    parts: tuple[str, ...]
+    """The expressions whose ticks together are the schedule's."""
 
     def next(self, after: datetime) -> datetime | None:
         """The first tick later than an instant, at its own offset; None if there is none."""
@@ -163,7 +167,8 @@ class Cron:
         return offset
 
     def _local_times(self, after: datetime) -> Iterator[datetime]:
-        return _matches(_croniter(self.expression, after))
+        walks = [_matches(_croniter(part, after)) for part in self.parts]
+        return walks[0] if len(walks) == 1 else (time for time, _ in groupby(merge(*walks)))
 
 
 def parse(expression: str, zone_name: str | None, name: str) -> Cron:
@@ -180,9 +185,14 @@ def parse(expression: str, zone_name: str | None, name: str) -> Cron:
         number = "1 field" if len(fields) == 1 else f"{len(fields)} fields"
         raise BadCron(f"it has {number} and not 5, 6 or 7")
     kinds = _FIELDS if len(fields) == 5 else (_SECOND, *_FIELDS, _YEAR)[: len(fields)]
-    checked = [_field(field, kind, name) for field, kind in zip(fields, kinds, strict=True)]
-    hours = checked[1 if len(fields) == 5 else 2]
-    return Cron(" ".join(checked), zone, hours.startswith("*"))
+    checked = [
+        ",".join(_element(part, kind, name) for part in field.lower().split(","))
+        for field, kind in zip(fields, kinds, strict=True)
+    ]
+    hour = 1 if len(fields) == 5 else 2
+    checked[hour + 3] = _weekdays(checked[hour + 3])
+    parts = _parts(checked, hour + 1)
+    return Cron(" ".join(checked), zone, checked[hour].startswith("*"), parts)
 
 
 def has_a_date(cron: Cron, now: datetime) -> bool:
@@ -212,20 +222,11 @@ def fixed(instant: datetime) -> datetime:
     return instant.replace(tzinfo=timezone(offset) if offset else UTC, fold=0)
 
 
-_NUMBER = r"(?:\d+|[a-z]{3})"
-_RANGE = re.compile(rf"(?P<low>{_NUMBER})(?:-(?P<high>{_NUMBER}))?(?:/(?P<step>\d+))?")
-_EVERY = re.compile(r"\*(?:/(?P<step>\d+))?")
+_NUMBER = r"(?:[0-9]+|[a-z]{3})"
+_RANGE = re.compile(rf"(?P<low>{_NUMBER})(?:-(?P<high>{_NUMBER}))?(?:/(?P<step>[0-9]+))?")
+_EVERY = re.compile(r"\*(?:/(?P<step>[0-9]+))?")
 _LAST_WEEKDAY = re.compile(r"l(?P<day>[0-7])")
 _NTH_WEEKDAY = re.compile(rf"(?P<day>{_NUMBER})#(?P<nth>[1-5])")
-
-
-def _field(text: str, kind: _Field, name: str) -> str:
-    """A field, checked, in the spelling that croniter takes."""
-    elements = [_element(part, kind, name) for part in text.lower().split(",")]
-    if kind is _WEEKDAY and len({"#" in element or "l" in element for element in elements}) > 1:
-        # Croniter takes one sort or the other.
-        raise BadCron("its weekday field mixes plain days with nth or last ones; use two schedules")
-    return ",".join(elements)
 
 
 def _element(text: str, kind: _Field, name: str) -> str:
@@ -268,6 +269,44 @@ def _special(text: str, kind: _Field) -> str | None:
     if (nth := _NTH_WEEKDAY.fullmatch(text)) is not None:
         return f"{_value(nth['day'], kind) % 7}#{nth['nth']}"
     return None
+
+
+def _weekdays(field: str) -> str:
+    """A weekday field of one sort: croniter takes no plain weekday beside `L5` or `5#2`."""
+    elements = field.split(",")
+    if not any(_is_of_month(element) for element in elements):
+        return field
+    if "*" in elements:
+        return "*"
+    return ",".join(
+        element
+        if _is_of_month(element)
+        else ",".join(f"{day}#{nth}" for day in _plain_weekdays(element) for nth in range(1, 6))
+        for element in elements
+    )
+
+
+def _plain_weekdays(element: str) -> Iterable[int]:
+    """The weekdays of a checked element, which is a day, a range or a step."""
+    days, _, step = element.partition("/")
+    low, _, high = ("0-6" if days == "*" else days).partition("-")
+    return sorted({day % 7 for day in range(int(low), int(high or low) + 1, int(step or 1))})
+
+
+def _parts(fields: list[str], day: int) -> tuple[str, ...]:
+    """A day or a weekday of the month: croniter takes the two for both at once."""
+    weekday = day + 2
+    if fields[day] == "*" or not _is_of_month(fields[weekday]):
+        return (" ".join(fields),)
+    return tuple(
+        " ".join("*" if index == open_field else field for index, field in enumerate(fields))
+        for open_field in (day, weekday)
+    )
+
+
+def _is_of_month(weekdays: str) -> bool:
+    """Whether it is the nth or the last weekday of a month."""
+    return "#" in weekdays or "l" in weekdays
 
 
 def _value(text: str, kind: _Field) -> int:

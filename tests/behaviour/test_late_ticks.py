@@ -57,6 +57,15 @@ def scheduler(app: Application) -> Iterator[Stalled]:
     stalled.close()
 
 
+@contextmanager
+def another_process() -> Generator[Stalled]:
+    stalled = Stalled()
+    try:
+        yield stalled
+    finally:
+        stalled.close()
+
+
 def decorated() -> None:
     @DBOS.scheduled(MINUTELY)
     @DBOS.workflow(name="late")
@@ -176,18 +185,97 @@ def test_a_process_that_stood_still_adds_nothing_to_the_ticks_of_another(
     app: Application, scheduler: Stalled, schedule: Callable[[], None]
 ) -> None:
     schedule()
-    other = Stalled()
-    try:
+    with another_process() as other:
         scheduler.look(0.5)
         for minutes in (0.5, 1, 2, 3, 4):
             other.look(minutes)
-    finally:
-        other.close()
 
     scheduler.look(4.5)
     scheduler.look(5)
 
     assert fired(app) == [1, 2, 3, 4, 5]
+
+
+@kinds
+def test_what_another_process_fired_was_not_skipped(
+    app: Application,
+    scheduler: Stalled,
+    log: pytest.LogCaptureFixture,
+    schedule: Callable[[], None],
+) -> None:
+    schedule()
+    with another_process() as other:
+        scheduler.look(0.5)
+        for minutes in (0.5, 1, 2, 3):
+            other.look(minutes)
+
+    scheduler.look(3.5)
+
+    assert fired(app) == [1, 2, 3]
+    assert skips(log) == []
+
+
+@kinds
+def test_skipped_ticks_are_reported_once_though_two_processes_stood_still(
+    app: Application,
+    scheduler: Stalled,
+    log: pytest.LogCaptureFixture,
+    schedule: Callable[[], None],
+) -> None:
+    schedule()
+    with another_process() as other:
+        for stalled in (scheduler, other):
+            stalled.look(0.5)
+
+        for stalled in (scheduler, other):
+            stalled.look(61.5)
+
+    assert fired(app) == [61]
+    assert len(skips(log)) == 1
+
+
+def test_nothing_is_reported_as_run_of_a_schedule_that_was_paused_meanwhile(
+    app: Application, scheduler: Stalled, log: pytest.LogCaptureFixture
+) -> None:
+    stored()
+    scheduler.look(0.5)
+    app.change("UPDATE {workflow_schedules} SET status = 'PAUSED'")
+
+    scheduler.look(61.5)
+
+    assert fired(app) == []
+    assert skips(log) == []
+
+
+def test_a_process_that_lags_does_not_set_the_last_firing_back(
+    app: Application, scheduler: Stalled
+) -> None:
+    stored()
+    with another_process() as other:
+        for stalled in (scheduler, other):
+            stalled.look(0.5)
+        other.look(5)
+
+    scheduler.look(4)
+
+    found = DBOS.get_schedule("late")
+    assert found is not None
+    assert found["last_fired_at"] == (START + timedelta(minutes=5)).isoformat()
+
+
+@kinds
+def test_a_schedule_that_was_refused_for_long_is_tried_again_within_seconds(
+    app: Application, scheduler: Stalled, schedule: Callable[[], None]
+) -> None:
+    schedule()
+    scheduler.look(0.5)
+    with no_run_accepted(app):
+        for seconds in range(60, 120, 6):
+            scheduler.look(seconds / 60)
+
+    scheduler.look(2)
+
+    assert fired(app) == [2]
 
 
 @kinds

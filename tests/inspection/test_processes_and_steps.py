@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 
 import pytest
 
@@ -67,7 +68,9 @@ def test_executors_are_listed_live_and_expired(app: Application) -> None:
         "INSERT INTO {perdure_executors} (incarnation_id, executor_id, application_name,"
         " application_version, version_policy, host, pid, process_started, lease_ms,"
         " lease_until_epoch_ms, started_at_epoch_ms) VALUES"
-        " ('old', 'label', 'shop', 'v0', 'any', 'elsewhere', 7, '', 1000, 5, 4)"
+        " ('old', 'label', 'shop', 'v0', 'any', 'elsewhere', 7, '', 1000, ?, 4)",
+        # Expired, but not so long ago that it is swept away.
+        int(time.time() * 1000) - 1000,
     )
 
     [old, own] = DBOS.list_executors()

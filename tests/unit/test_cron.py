@@ -53,13 +53,32 @@ def test_an_expression_ticks_when_it_says(expression: str, expected: list[str]) 
         *("", "* * * *", "* * * * * * * *", "60 * * * *", "* 24 * * *", "* * 0 * *", "* * * 0 *"),
         *("* * * * 8", "*/0 * * * *", "5-1 * * * *", "* * LW * *", "* * 15W * *", "* * * * 5L"),
         *("H * * * *", "@reboot", "@every 5m", "* * * foo *", "0 0 0 1 1 ? 1969", "? * * * *"),
-        *("0 0 * * fri#2,mon", "0 0 * * 1-3,L5", "0 0 * * R,sun#1"),
+        *("0 0 * * L-5", "0 0 * * fri#6", "0 0 * * mon-wed#1"),
         *("-1 * * * *", "1,,2 * * * *", "1.5 * * * *", "² * * * *"),
     ],
 )
 def test_what_is_not_in_the_dialect_is_refused(expression: str) -> None:
     with pytest.raises(BadCron):
         parse(expression, None, "name")
+
+
+@pytest.mark.parametrize(
+    ("expression", "days"),
+    [
+        ("0 0 * * mon,wed#1", ["05", "07", "12", "19"]),
+        ("0 0 * * 5-6/2,L1", ["02", "09", "16", "23", "26"]),
+        ("0 0 * * *,wed#1", ["02", "03", "04", "05"]),
+        ("0 0 5 * L5", ["05", "30"]),
+        ("0 0 L * sun#2,L6", ["11", "31"]),
+        ("0 0 5,9 * wed#1,fri", ["02", "05", "07", "09", "16"]),
+    ],
+)
+def test_weekdays_of_a_month_go_with_plain_ones_and_with_days(
+    expression: str, days: list[str]
+) -> None:
+    found = ticks(expression, "2026-01-01", None, len(days))
+
+    assert [tick[:10] for tick in found] == [f"2026-01-{day}" for day in days]
 
 
 @pytest.mark.parametrize("zone", ["Mars/Base", "", "../etc/passwd", "a" * 5000, "Europe"])

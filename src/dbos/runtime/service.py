@@ -10,6 +10,14 @@ from dbos.telemetry import log
 
 FIRST_BACK_OFF_S = 1.0
 LONGEST_BACK_OFF_S = 5.0
+LONGEST_DOUBLING = 10
+"""A float holds no power of the thousands of failures that an outage of hours makes."""
+
+
+def back_off_s(failures: int) -> float:
+    """The pause after so many failures in a row."""
+    doubled = FIRST_BACK_OFF_S * 2 ** min(failures - 1, LONGEST_DOUBLING)
+    return float(min(doubled, LONGEST_BACK_OFF_S))
 
 
 class Service:
@@ -66,7 +74,7 @@ class Service:
             except Exception as error:
                 self.failures += 1
                 self.restarts += 1
-                delay_s = min(FIRST_BACK_OFF_S * 2 ** (self.failures - 1), LONGEST_BACK_OFF_S)
+                delay_s = back_off_s(self.failures)
                 log.service_failed(self.name, self.failures, error)
             if not self.is_stopping:
                 self._pause(delay_s)

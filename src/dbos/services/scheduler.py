@@ -23,7 +23,7 @@ from dbos.engine.engine import Engine
 from dbos.engine.io import Closed
 from dbos.runtime.committer import Committer
 from dbos.runtime.reader import Reader
-from dbos.runtime.service import FIRST_BACK_OFF_S, LONGEST_BACK_OFF_S, Service
+from dbos.runtime.service import Service, back_off_s
 from dbos.runtime.wakeups import WakeupHub
 from dbos.storage import schedules
 from dbos.storage.protocol import Topic
@@ -126,9 +126,8 @@ class Scheduler(Service):
     def _put_off(self, key: Key, plan: _Plan, now: datetime, error: Exception) -> None:
         if not plan.failures:
             log.schedule_failed(plan.name, log.describe(error))
-        pause_s = min(FIRST_BACK_OFF_S * 2**plan.failures, LONGEST_BACK_OFF_S)
         plan.failures += 1
-        self._give_turn(key, plan, now + timedelta(seconds=pause_s))
+        self._give_turn(key, plan, now + timedelta(seconds=back_off_s(plan.failures)))
 
     def _start_over(self, now: datetime) -> None:
         """Go on from an earlier time; what has been fired already has its id and runs once."""
@@ -153,12 +152,13 @@ class Scheduler(Service):
         newest = plan.cron.latest(due, now) or due
         if row is None:
             run = ticks.decorated_run(self._engine, plan.name, newest, now)
-            self._commit((run,), plan, None)
+            is_ours = self._commit((run,), plan, None)
         else:
             runs = ticks.scheduled_runs(self._engine, row, [newest], plan.context)
-            self._commit(runs, plan, newest)
-        if newest > due:
-            # Said last: what failed is tried again, and would be said again.
+            is_ours = self._commit(runs, plan, newest)
+        if is_ours and newest > due:
+            # Said last: what failed is tried again, and would be said again. And said by one
+            # process: for those that find the run there, nothing was skipped or it is said.
             skipped = sum(1 for _ in islice(plan.cron.between(due, newest), COUNTED)) + 1
             log.ticks_skipped(plan.name, skipped)
         return now
@@ -170,11 +170,13 @@ class Scheduler(Service):
         self._commit(ticks.scheduled_runs(self._engine, row, batch, plan.context), plan, batch[-1])
         return batch[-1]
 
-    def _commit(self, runs: tuple[NewRun, ...], plan: _Plan, newest: datetime | None) -> None:
+    def _commit(self, runs: tuple[NewRun, ...], plan: _Plan, newest: datetime | None) -> bool:
+        """Whether the last of the runs was created by this and not by another process."""
         firing = Firing(runs)
         if plan.row is not None and newest is not None:
             firing = Firing(runs, plan.row.schedule_id, newest.isoformat())
-        self._committer.run(schedules.fire, firing, plan.name)
+        admitted = self._committer.run(schedules.fire, firing, plan.name)
+        return admitted is not None and admitted[-1].claim == runs[-1].owner_xid
 
     def _look(self, now: datetime) -> None:
         """Learn which schedules there are; unchanged ones keep their next tick."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, NamedTuple
 
 from dbos.storage.protocol import SingleRead, Statement, Topic, Tx, Write
@@ -172,18 +173,25 @@ def _altered_topics(alteration: Alteration, _: Changed) -> Iterable[Topic]:
 
 alter: Final = Write("alter_schedule", alter_all, _altered_topics, rank=31)
 
+# An update that changes nothing: until the end of the transaction no other process may fire.
+HOLD = Statement(
+    """
+    UPDATE {workflow_schedules} SET status = status
+    WHERE schedule_id = :schedule_id AND status = 'ACTIVE'
+    RETURNING last_fired_at
+    """
+)
 FIRED = Statement(
     """
     UPDATE {workflow_schedules} SET last_fired_at = :last_fired_at
-    WHERE schedule_id = :schedule_id AND status = 'ACTIVE'
-    RETURNING schedule_id
+    WHERE schedule_id = :schedule_id
     """
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Firing:
-    """Runs for some ticks of one schedule; a live firing also moves `last_fired_at`."""
+    """Runs for some ticks of one schedule; a live firing also moves `last_fired_at` forward."""
 
     runs: tuple[NewRun, ...]
     schedule_id: str | None = None
@@ -196,11 +204,22 @@ def fire_all(tx: Tx, firings: Sequence[Firing]) -> list[list[Admitted] | None]:
 
 
 def _fire(tx: Tx, firing: Firing) -> list[Admitted] | None:
-    if firing.schedule_id is not None and not tx.all(
-        FIRED, schedule_id=firing.schedule_id, last_fired_at=firing.last_fired_at
-    ):
-        return None
+    if firing.schedule_id is not None:
+        held = tx.one(HOLD, schedule_id=firing.schedule_id)
+        if held is None:
+            return None
+        # A process that lags behind the others does not set it back.
+        if firing.last_fired_at is not None and _is_later(firing.last_fired_at, held[0]):
+            tx.run(FIRED, schedule_id=firing.schedule_id, last_fired_at=firing.last_fired_at)
     return admit_rows(tx, firing.runs)
+
+
+def _is_later(tick: str, than: str | None) -> bool:
+    """Whether a tick comes after another one, or after what is no tick at all."""
+    try:
+        return than is None or datetime.fromisoformat(tick) > datetime.fromisoformat(than)
+    except (ValueError, TypeError):
+        return True
 
 
 def _fired_topics(firing: Firing, admitted: list[Admitted] | None) -> Iterable[Topic]:
