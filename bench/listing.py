@@ -71,7 +71,7 @@ def measured(
 
 def table(runs: list[Run]) -> str:
     """A Markdown table: a line for each list, in milliseconds."""
-    names = next((list(run.figures) for run in runs if run.figures is not None), [])
+    names = dict.fromkeys(name for run in runs for name in run.figures or ())
     lines = ["| list | reference ms | ours ms | ratio |", "|---|---|---|---|"]
     for name in names:
         theirs, our = (_figures(runs, side, name) for side in SIDES)
@@ -83,7 +83,8 @@ def table(runs: list[Run]) -> str:
 
 
 def _figures(runs: list[Run], side: Side, name: str) -> list[float]:
-    return [run.figures[name] for run in runs if run.side == side and run.figures is not None]
+    figures = [run.figures or {} for run in runs if run.side == side]
+    return [found[name] for found in figures if name in found]
 
 
 @contextmanager

@@ -243,6 +243,7 @@ def test_enqueueing_in_a_transaction_refuses_what_it_cannot_do(
     engine.dispose()
 
     assert len(client.list_workflows()) == 1
+    assert sum(client.count_workflows().values()) == 1
 
 
 @pytest.mark.parametrize("options", [{}, {"workflow_name": "add"}, {"queue_name": "q"}, "add"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -132,6 +133,41 @@ def test_attributes_are_a_filter_on_postgresql_alone(populated: Application) -> 
     else:
         assert ids(attributes={"kind": "first"}) == ["a_1"]
         assert ids(attributes={"kind": "other"}) == []
+
+
+def test_counts_tell_what_the_list_of_the_same_filters_holds(populated: Application) -> None:
+    of_a_page = {"limit", "offset", "sort_desc", "load_input", "load_output"}
+    for filters, _ in FILTERS:
+        if of_a_page.isdisjoint(filters):
+            listed = Counter(status.status for status in DBOS.list_workflows(**filters))
+
+            assert DBOS.count_workflows(**filters) == listed, filters
+    assert DBOS.count_workflows() == {"ENQUEUED": 1, "SUCCESS": 2, "ERROR": 1}
+    assert asyncio.run(DBOS.count_workflows_async(status="ERROR")) == {"ERROR": 1}
+
+
+def test_a_count_has_no_parameter_of_a_page(app: Application) -> None:
+    for name in ("limit", "offset", "sort_desc", "load_input", "load_output"):
+        with pytest.raises(TypeError, match=f"unexpected keyword argument '{name}'"):
+            DBOS.count_workflows(**{name: True})
+
+
+def test_a_count_in_a_workflow_is_recorded(app: Application) -> None:
+    @DBOS.workflow()
+    def counting() -> dict[str, int]:
+        return DBOS.count_workflows()
+
+    with SetWorkflowID("counting"):
+        counted = counting()
+    with SetWorkflowID("later"):
+        counting()
+    app.change("UPDATE {workflow_status} SET status = 'PENDING' WHERE workflow_uuid = 'counting'")
+    app.kill()
+    app.launch()
+
+    assert DBOS.get_result("counting") == counted == {"PENDING": 1}
+    [step] = DBOS.list_workflow_steps("counting")
+    assert (step["function_id"], step["function_name"]) == (1, "DBOS.countWorkflows")
 
 
 def test_payloads_are_left_out_on_demand(populated: Application) -> None:

@@ -73,7 +73,15 @@ def _url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def plan_of(database: Database, **filters: Any) -> str:
     chosen: dict[str, Any] = {"application_names": SCOPE, "limit": 20, **filters}
     wanted = WorkflowFilter(**chosen)
-    statement = listing._select(listing._shape(wanted))
+    return planned(database, listing._select(listing._shape(wanted)), wanted)
+
+
+def plan_of_count(database: Database, **filters: Any) -> str:
+    wanted = WorkflowFilter(application_names=SCOPE, **filters)
+    return planned(database, listing._count(listing._shape(wanted)), wanted)
+
+
+def planned(database: Database, statement: Statement, wanted: WorkflowFilter) -> str:
     values = listing._values(wanted)
     if wanted.stranded is not None:
         values["rows"] = []
@@ -162,3 +170,29 @@ def test_what_an_index_knows_is_not_searched_for_in_the_table(
         known_to_sqlite = "sqlite_autoindex_workflow_status_1" if index == PRIMARY else index
         assert index in text or known_to_sqlite in text, text
     assert_walks_no_table(text)
+
+
+@pytest.mark.parametrize(
+    ("filters", "index"),
+    [
+        ({"status": ("ERROR", "CANCELLED")}, FAILED),
+        ({"status": ("ENQUEUED", "PENDING")}, IN_FLIGHT),
+        ({"created_from_ms": 3900}, CREATED_AT),
+        ({"parent_workflow_id": ("run-7",)}, "idx_workflow_status_parent_workflow_id"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else None,
+)
+def test_what_an_index_tells_apart_is_counted_by_it(
+    full: AnyDatabase, filters: dict[str, Any], index: str
+) -> None:
+    text = plan_of_count(full, **filters)
+
+    assert index in text, text
+    assert_walks_no_table(text)
+
+
+def test_a_count_of_all_runs_reads_them_once(full: AnyDatabase) -> None:
+    text = plan_of_count(full)
+
+    scans = [line for line in text.splitlines() if "SCAN run" in line or "Scan on workflow" in line]
+    assert len(scans) == 1, text

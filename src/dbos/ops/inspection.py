@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from functools import partial
 from itertools import repeat
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
@@ -22,61 +23,94 @@ from dbos.storage.listing import ACTIVE, NOBODY, Fleet, Kin, RunRow
 
 LIST_WORKFLOWS = "DBOS.listWorkflows"
 LIST_QUEUED = "DBOS.listQueuedWorkflows"
+COUNT_WORKFLOWS = "DBOS.countWorkflows"
 LIST_STEPS = "DBOS.listWorkflowSteps"
 STATEMENT_CANCELLED = "57014"
 # Filters that a list of queued workflows does not have.
 NOT_FOR_QUEUED = ("queues_only", "was_forked_from", "schedule_name")
+# What says how a list is shown, and not what is in it.
+NOT_FOR_COUNTS = ("limit", "offset", "sort_desc", "load_input", "load_output")
+LISTED, COUNTED = "list[WorkflowStatus]", "dict[str, int]"
+COUNT_DOC = """How many workflows pass every filter given, by status. In workflow code recorded.
+
+    The filters are those of `list_workflows`. A status that none of them has is left out.
+
+    Raises:
+        DBOSInvalidInputError: a time cannot be read, or a filter is of the wrong type.
+        DBOSQueryTimeoutError: the query took longer than `observability_query_timeout_sec`.
+    """
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def _listing(
-    recorded_name: str, read_filter: Callable[Concatenate[Runtime, P], WorkflowFilter]
-) -> Verb[P, list[WorkflowStatus]]:
-    """A verb that lists what passes a filter, with the filter's own signature."""
+def _asking(
+    recorded_name: str,
+    read_filter: Callable[Concatenate[Runtime, P], WorkflowFilter],
+    ask: Callable[[Runtime, Site, str, WorkflowFilter], Awaitable[R]],
+    answer: str,
+) -> Verb[P, R]:
+    """A verb that asks about what passes a filter, with the filter's own signature."""
 
-    async def run(
-        rt: Runtime, site: Site, /, *args: P.args, **kwargs: P.kwargs
-    ) -> list[WorkflowStatus]:
+    async def run(rt: Runtime, site: Site, /, *args: P.args, **kwargs: P.kwargs) -> R:
         refuse_in_transaction(site, recorded_name)
-        wanted = read_filter(rt, *args, **kwargs)
-        if site.run is None:
-            return await current_list(rt, wanted)
-
-        async def look() -> list[dict[str, Any]]:
-            return [vars(status) for status in await current_list(rt, wanted)]
-
-        recorded = await recorded_operation(rt, site, recorded_name, look)
-        return [WorkflowStatus(**fields) for fields in recorded]
+        return await ask(rt, site, recorded_name, read_filter(rt, *args, **kwargs))
 
     signature = inspect.signature(read_filter)
     first, *rest = signature.parameters.values()
     site = inspect.Parameter("site", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     run.__doc__ = read_filter.__doc__
     run.__signature__ = signature.replace(  # type: ignore[attr-defined]
-        parameters=[first, site, *rest], return_annotation="list[WorkflowStatus]"
+        parameters=[first, site, *rest], return_annotation=answer
     )
     return Verb(run, 1)
 
 
-def _queued_filter(rt: Runtime, **filters: Any) -> WorkflowFilter:
-    inspect.signature(_queued_filter).bind(rt, **filters)
-    return workflow_filter(rt, **filters, queues_only=True)
+def _narrowed(
+    left_out: Collection[str], doc: str | None = workflow_filter.__doc__, **fixed: Any
+) -> Callable[..., WorkflowFilter]:
+    """A filter without some of the parameters, or with a fixed value for them."""
+
+    def read(rt: Runtime, **filters: Any) -> WorkflowFilter:
+        signature.bind(rt, **filters)
+        return workflow_filter(rt, **filters, **fixed)
+
+    whole = inspect.signature(workflow_filter)
+    kept = [each for name, each in whole.parameters.items() if name not in left_out]
+    signature = whole.replace(parameters=kept)
+    read.__doc__ = doc
+    read.__signature__ = signature  # type: ignore[attr-defined]
+    return read
 
 
-_queued_filter.__doc__ = workflow_filter.__doc__
-_queued_filter.__signature__ = inspect.signature(workflow_filter).replace(  # type: ignore[attr-defined]
-    parameters=[
-        parameter
-        for name, parameter in inspect.signature(workflow_filter).parameters.items()
-        if name not in NOT_FOR_QUEUED
-    ]
+async def _list(
+    rt: Runtime, site: Site, recorded_name: str, wanted: WorkflowFilter
+) -> list[WorkflowStatus]:
+    if site.run is None:
+        return await current_list(rt, wanted)
+
+    async def look() -> list[dict[str, Any]]:
+        return [vars(status) for status in await current_list(rt, wanted)]
+
+    recorded = await recorded_operation(rt, site, recorded_name, look)
+    return [WorkflowStatus(**fields) for fields in recorded]
+
+
+async def _count(
+    rt: Runtime, site: Site, recorded_name: str, wanted: WorkflowFilter
+) -> dict[str, int]:
+    async def look() -> dict[str, int]:
+        return await _observed(rt, listing.counts, wanted, partial(_stranded_kinds, rt))
+
+    return await recorded_operation(rt, site, recorded_name, look)
+
+
+list_workflows: Final = _asking(LIST_WORKFLOWS, workflow_filter, _list, LISTED)
+list_queued_workflows: Final[Verb[..., list[WorkflowStatus]]] = _asking(
+    LIST_QUEUED, _narrowed(NOT_FOR_QUEUED, queues_only=True), _list, LISTED
 )
-
-list_workflows: Final = _listing(LIST_WORKFLOWS, workflow_filter)
-list_queued_workflows: Final[Verb[..., list[WorkflowStatus]]] = _listing(
-    LIST_QUEUED, _queued_filter
+count_workflows: Final[Verb[..., dict[str, int]]] = _asking(
+    COUNT_WORKFLOWS, _narrowed(NOT_FOR_COUNTS, COUNT_DOC), _count, COUNTED
 )
 
 
@@ -139,10 +173,6 @@ async def current_list(rt: Runtime, wanted: WorkflowFilter) -> list[WorkflowStat
     """The workflows that pass a filter now."""
     codec = rt.engine.codec
 
-    def are_stranded(kinds: Sequence[Kin], stored: Fleet) -> list[Kin]:
-        fleet = as_of_now(stored, rt.engine)
-        return [kin for kin in kinds if reason(kin, fleet, codec.unnamed)]
-
     def judged(rows: Sequence[RunRow], stored: Fleet) -> list[str | None]:
         if not stored.live and not any(row.status in ACTIVE for row in rows):
             return [None] * len(rows)
@@ -156,8 +186,13 @@ async def current_list(rt: Runtime, wanted: WorkflowFilter) -> list[WorkflowStat
         if not any(reasons):
             return list(map(status_from, rows, repeat(codec), reasons))
         # Judged by who lives a moment later. That nobody may run a run is told of one moment only.
-    page = await _observed(rt, listing.page, wanted, are_stranded)
+    page = await _observed(rt, listing.page, wanted, partial(_stranded_kinds, rt))
     return list(map(status_from, page.rows, repeat(codec), judged(page.rows, page.fleet)))
+
+
+def _stranded_kinds(rt: Runtime, kinds: Sequence[Kin], stored: Fleet) -> list[Kin]:
+    fleet = as_of_now(stored, rt.engine)
+    return [kin for kin in kinds if reason(kin, fleet, rt.engine.codec.unnamed)]
 
 
 async def _observed(rt: Runtime, query: Callable[..., R], *args: Any) -> R:

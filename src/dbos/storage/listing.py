@@ -211,6 +211,20 @@ def _select(shape: WorkflowFilter) -> Statement:
     )
 
 
+@lru_cache(maxsize=256)
+def _count(shape: WorkflowFilter) -> Statement:
+    """The statement that counts what passes filters of this shape."""
+    where = " AND ".join(_conditions(shape)) or "TRUE"
+    return Statement(
+        f"""
+        SELECT run.status, COUNT(*) FROM {{workflow_status}} AS run
+        WHERE {where} GROUP BY run.status
+        """,
+        _KIN_COLUMNS if shape.stranded is not None else None,
+        is_planned_anew=True,
+    )
+
+
 def _walks_in_time(shape: WorkflowFilter) -> bool:
     """Whether no filter has an index of its own, so that runs are met in the order of time."""
     has_ended_well = shape.status is None or "SUCCESS" in shape.status
@@ -379,11 +393,23 @@ def runs(tx: Tx, wanted: WorkflowFilter) -> list[RunRow]:
 
 def page(tx: Tx, wanted: WorkflowFilter, are_stranded: Judge) -> Page:
     """The runs that pass the filter. Who is stranded is judged in the same snapshot."""
+    rows = _runs(tx, wanted, _values_judged(tx, wanted, are_stranded))
+    return Page(rows, fleet(tx) if any(row.status in ACTIVE for row in rows) else NOBODY)
+
+
+def counts(tx: Tx, wanted: WorkflowFilter, are_stranded: Judge) -> dict[str, int]:
+    """How many runs of each status pass the filter."""
+    found: dict[str, int] = dict(
+        tx.all(_count(_shape(wanted)), **_values_judged(tx, wanted, are_stranded))
+    )
+    return {status: found[status] for status in STATUSES if status in found}
+
+
+def _values_judged(tx: Tx, wanted: WorkflowFilter, are_stranded: Judge) -> dict[str, Any]:
     values = _values(wanted)
     if wanted.stranded is not None:
         values["rows"] = are_stranded(waiting_kinds(tx), fleet(tx))
-    rows = _runs(tx, wanted, values)
-    return Page(rows, fleet(tx) if any(row.status in ACTIVE for row in rows) else NOBODY)
+    return values
 
 
 def _runs(tx: Tx, wanted: WorkflowFilter, values: dict[str, Any]) -> list[RunRow]:

@@ -15,6 +15,8 @@ class ListingCalls:
     list_workflows_async: Final = awaitable(inspection.list_workflows)
     list_queued_workflows: Final = blocking(inspection.list_queued_workflows)
     list_queued_workflows_async: Final = awaitable(inspection.list_queued_workflows)
+    count_workflows: Final = blocking(inspection.count_workflows)
+    count_workflows_async: Final = awaitable(inspection.count_workflows)
     list_workflow_steps: Final = blocking(inspection.list_workflow_steps)
     list_workflow_steps_async: Final = awaitable(inspection.list_workflow_steps)
     list_executors: Final = blocking(inspection.list_executors)
