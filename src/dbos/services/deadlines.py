@@ -1,6 +1,6 @@
 """Deadlines: runs whose time is over are cancelled, whoever owns them and wherever they wait.
 
-A run here whose deadline is near is known in memory; of all others the database is asked every few
+A run here whose deadline is near is known in memory; of all others the database is asked every ten
 seconds, when the next known one is over, and, at most once a second, after a deadline was set here.
 Whoever claims a run that is overdue cancels it before its code runs.
 """
@@ -17,7 +17,7 @@ from dbos.storage import deadlines
 from dbos.storage.deadlines import Expiry
 
 BATCH = 1000
-ASK_EVERY_MS = 5000
+ASK_EVERY_MS = 10_000
 ASK_AT_MOST_EVERY_MS = 1000
 LONGEST_PAUSE_MS = 1000
 
