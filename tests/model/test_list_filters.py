@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import json
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dbos.config import parse_database_url
 from dbos.models import WorkflowFilter
 from dbos.storage import listing
 from dbos.storage.listing import Fleet, Kin
-from dbos.storage.open import open_database
 from dbos.storage.protocol import Database, Statement
 from tests.storage.waiting_runs import live
-from tests.support.postgres import PostgresAddress
 
 Run = dict[str, Any]
 
@@ -207,28 +201,6 @@ INSERT = Statement(
 CLEAR = Statement("DELETE FROM {workflow_status}")
 
 
-@pytest.fixture(params=["sqlite", "postgres"], scope="module")
-def database(request: pytest.FixtureRequest) -> Iterator[Database]:
-    """One database for all examples."""
-    with _url(request) as url:
-        opened = open_database(parse_database_url(url))
-        opened.migrate()
-        yield opened
-        opened.close()
-
-
-@contextmanager
-def _url(request: pytest.FixtureRequest) -> Iterator[str]:
-    if request.param == "sqlite":
-        with tempfile.TemporaryDirectory() as directory:
-            yield f"sqlite:///{Path(directory) / 'model.sqlite'}"
-        return
-    server: PostgresAddress = request.getfixturevalue("postgres_server")
-    name = server.create_database()
-    yield server.url(name)
-    server.drop_database(name)
-
-
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32), asked=st.lists(filters, min_size=1, max_size=6))
 def test_any_combination_of_filters_lists_what_the_model_says(
@@ -251,7 +223,11 @@ def test_any_combination_of_filters_lists_what_the_model_says(
         wanted = WorkflowFilter(**chosen)
         with database.read() as tx:
             page = listing.page(tx, wanted, are_stranded)
+            counts = listing.counts(tx, wanted, are_stranded)
         assert [row.workflow_id for row in page.rows] == expected(everything, wanted), wanted
+        assert counts == Counter(
+            run["status"] or "" for run in everything if passes(run, wanted)
+        ), wanted
 
 
 PAGED: Sequence[dict[str, Any]] = (

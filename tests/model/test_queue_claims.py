@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dbos.config import parse_database_url
 from dbos.storage import executors, management, recovery, rewinding
 from dbos.storage.management import Command
-from dbos.storage.open import open_database
 from dbos.storage.protocol import Database
 from dbos.storage.queue_limits import QueueLimits, RateLimit
 from dbos.storage.recovery import TakeOver
 from dbos.storage.rewinding import Rewinding
 from tests.storage.waiting_runs import QUEUE, Process, enqueue, finish, live, waiting
-from tests.support.postgres import PostgresAddress
 
 LONG_S = 100_000.0
 """No example outlasts this window, so a limiter allows so many starts in all."""
@@ -246,28 +238,6 @@ def _most(rate: RateLimit | None) -> int | None:
 
 def _below(count: int, limit: int | None) -> bool:
     return limit is None or count < limit
-
-
-@pytest.fixture(params=["sqlite", "postgres"], scope="module")
-def database(request: pytest.FixtureRequest) -> Iterator[Database]:
-    """One database for all examples, emptied before each."""
-    with _url(request) as url:
-        opened = open_database(parse_database_url(url))
-        opened.migrate()
-        yield opened
-        opened.close()
-
-
-@contextmanager
-def _url(request: pytest.FixtureRequest) -> Generator[str]:
-    if request.param == "sqlite":
-        with tempfile.TemporaryDirectory() as directory:
-            yield f"sqlite:///{Path(directory) / 'model.sqlite'}"
-        return
-    server: PostgresAddress = request.getfixturevalue("postgres_server")
-    name = server.create_database()
-    yield server.url(name)
-    server.drop_database(name)
 
 
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])

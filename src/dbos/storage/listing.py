@@ -217,8 +217,8 @@ def _count(shape: WorkflowFilter) -> Statement:
     where = " AND ".join(_conditions(shape)) or "TRUE"
     return Statement(
         f"""
-        SELECT run.status, COUNT(*) FROM {{workflow_status}} AS run
-        WHERE {where} GROUP BY run.status
+        SELECT COALESCE(run.status, ''), COUNT(*) FROM {{workflow_status}} AS run
+        WHERE {where} GROUP BY run.status ORDER BY run.status
         """,
         _KIN_COLUMNS if shape.stranded is not None else None,
         is_planned_anew=True,
@@ -398,11 +398,8 @@ def page(tx: Tx, wanted: WorkflowFilter, are_stranded: Judge) -> Page:
 
 
 def counts(tx: Tx, wanted: WorkflowFilter, are_stranded: Judge) -> dict[str, int]:
-    """How many runs of each status pass the filter."""
-    found: dict[str, int] = dict(
-        tx.all(_count(_shape(wanted)), **_values_judged(tx, wanted, are_stranded))
-    )
-    return {status: found[status] for status in STATUSES if status in found}
+    """How many runs of each status pass the filter. A run without a status counts under ''."""
+    return dict(tx.all(_count(_shape(wanted)), **_values_judged(tx, wanted, are_stranded)))
 
 
 def _values_judged(tx: Tx, wanted: WorkflowFilter, are_stranded: Judge) -> dict[str, Any]:
