@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import random
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 import pytest
 
-from dbos import DBOS, SetWorkflowID
+from dbos import DBOS, Queue, SetWorkflowID
+from dbos.error import DBOSException
 from tests.behaviour.application import Application, PowerCut
 from tests.waiting.verbs import until
 
@@ -32,6 +33,32 @@ def note(app: Application) -> Step:
 async def called(workflow: Callable[..., Coroutine[Any, Any, Any]]) -> Any:
     with SetWorkflowID("run"):
         return await workflow()
+
+
+async def start_as_itself(other: Any) -> None:
+    with SetWorkflowID("run"):
+        await DBOS.start_workflow_async(other)
+
+
+async def enqueue_as_itself(other: Any) -> None:
+    with SetWorkflowID("run"):
+        await DBOS.enqueue_workflow_async("never", other)
+
+
+async def enqueue_again(other: Any) -> None:
+    with SetWorkflowID("run", workflow_id_reuse_policy="reject"):
+        await DBOS.enqueue_workflow_async("never", other)
+
+
+FAILING: Mapping[str, Callable[[Any], Coroutine[Any, Any, Any]]] = {
+    "send": lambda _: DBOS.send_async("nobody", 1),
+    "resume": lambda _: DBOS.resume_workflow_async("nobody"),
+    "fork": lambda _: DBOS.fork_workflow_async("nobody", 1),
+    "rewind": lambda _: DBOS.rewind_workflow_async("run"),
+    "start": start_as_itself,
+    "enqueue": enqueue_as_itself,
+    "enqueue again": enqueue_again,
+}
 
 
 def outputs(app: Application) -> list[Any]:
@@ -232,6 +259,36 @@ def test_the_first_of_several_waits_is_the_same_on_replay(app: Application, note
     app.launch()
 
     assert DBOS.get_result("run") == winners[0] == winners[1]
+
+
+@pytest.mark.parametrize("failing", FAILING)
+def test_an_operation_that_fails_unrecorded_holds_up_no_replay(
+    app: Application, note: Step, log: pytest.LogCaptureFixture, failing: str
+) -> None:
+    Queue("never", worker_concurrency=0)
+    is_first = app.once()
+
+    @DBOS.workflow(name="other")
+    async def other(_: Any = None, __: Any = None) -> None:
+        return None
+
+    @DBOS.workflow()
+    async def run() -> list[str]:
+        with pytest.raises(DBOSException):
+            await FAILING[failing](other)
+        done = list(await asyncio.gather(note("a"), note("b")))
+        if is_first():
+            app.cut_power()
+        return done
+
+    with pytest.raises(PowerCut):
+        asyncio.run(called(run))
+    before = app.steps("run")
+    app.launch()
+
+    assert DBOS.get_result("run") == ["a", "b"]
+    assert app.steps("run") == before
+    assert "waits for one that was recorded before it" not in log.text
 
 
 def test_a_crash_in_the_middle_of_concurrent_tasks_repeats_no_recorded_step(

@@ -253,5 +253,5 @@ async def _launch_child(
         parent.in_flight -= 1
 
 
-def _launch_verdict(launched: Launched) -> Recorded:
+def _launch_verdict(launched: Launched) -> Recorded | None:
     return launched.recorded

@@ -250,9 +250,17 @@ def sleep_row(
 
 
 async def commit_in_order(
-    rt: Runtime, run: Execution, write: Write[A, R], arg: A, verdict_of: Callable[[R], Recorded]
+    rt: Runtime,
+    run: Execution,
+    write: Write[A, R],
+    arg: A,
+    verdict_of: Callable[[R], Recorded | None],
 ) -> R:
-    """Commit a write that records an operation, and wait for its turn to be delivered."""
+    """Commit a write that records an operation, and wait for its turn to be delivered.
+
+    A verdict of None tells that the operation failed and was not recorded. A replay meets that
+    failure anew, among records that are asked for only after it: it has no turn.
+    """
     if not rt.io.cooperative:
         return await commit_owned(rt, run, write, arg, verdict_of)
     replay = run.replay
@@ -260,7 +268,11 @@ async def commit_in_order(
     try:
         answer = await rt.io.commit(write, arg, run.workflow_id)
         if answer is not steps.KEPT:
-            confirm(run, verdict_of(answer))
+            verdict = verdict_of(answer)
+            if verdict is None:
+                replay.abandon(place)
+                return answer
+            confirm(run, verdict)
     except Closed:
         raise run.stop_with("lost") from None
     except BaseException:
@@ -272,14 +284,20 @@ async def commit_in_order(
 
 
 async def commit_owned(
-    rt: Runtime, run: Execution, write: Write[A, R], arg: A, verdict_of: Callable[[R], Recorded]
+    rt: Runtime,
+    run: Execution,
+    write: Write[A, R],
+    arg: A,
+    verdict_of: Callable[[R], Recorded | None],
 ) -> R:
     """Commit a write that a run's claim guards; raises what stops the run if the claim is gone."""
     try:
         answer = await rt.io.commit(write, arg, run.workflow_id)
     except Closed:
         raise run.stop_with("lost") from None
-    confirm(run, verdict_of(answer))
+    verdict = verdict_of(answer)
+    if verdict is not None:
+        confirm(run, verdict)
     return answer
 
 

@@ -13,7 +13,6 @@ from dbos.errors import DBOSUsageError
 from dbos.serialization.codec import WorkflowSerializationFormat, requested_format
 from dbos.storage.protocol import Write
 from dbos.storage.rows import Recorded, StepRow
-from dbos.storage.steps import KEPT
 
 if TYPE_CHECKING:
     from dbos.engine.engine import Runtime
@@ -82,8 +81,6 @@ async def carry_out(
 
     async def perform(operation: Operation) -> R | None:
         row = step_row(rt, run, operation, output=None, error=None)
-        return await commit_in_order(
-            rt, run, write, argument(row), lambda answer: verdict_of(answer) or KEPT
-        )
+        return await commit_in_order(rt, run, write, argument(row), verdict_of)
 
     return await once(rt, run, site.step_id, name, perform)

@@ -266,10 +266,11 @@ def without_key(queue_name: str) -> DBOSException:
     )
 
 
-def _launch_verdict(launched: Launched) -> Recorded:
+def _launch_verdict(launched: Launched) -> Recorded | None:
     return launched.recorded
 
 
-def _contest_verdict(contest: Contest) -> Recorded:
+def _contest_verdict(contest: Contest) -> Recorded | None:
     assert contest.recorded is not None, "a launch by a parent is judged"
-    return contest.recorded
+    is_unrecorded = contest.recorded.verdict == "kept" and contest.record is None
+    return None if is_unrecorded else contest.recorded

@@ -136,8 +136,8 @@ def _made(forked: Forked, forking: Forking, call: ForkCall) -> str:
     return forking.fork_id
 
 
-def _fork_verdict(forked: Forked) -> Recorded:
-    return forked.recorded or Recorded("kept", "PENDING")
+def _fork_verdict(forked: Forked) -> Recorded | None:
+    return forked.recorded
 
 
 async def rewind(

@@ -199,9 +199,9 @@ def _check(sent: Sent) -> None:
         raise DBOSNonExistentWorkflowError("`send` destination", sent.unknown_destination)
 
 
-def _verdict(sent: Sent) -> Recorded:
+def _verdict(sent: Sent) -> Recorded | None:
     # An unknown destination is the caller's error and leaves the run as it is.
-    return sent.recorded or Recorded("kept", "PENDING")
+    return sent.recorded
 
 
 def _stored_topic(topic: str | None) -> str:

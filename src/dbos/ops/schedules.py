@@ -426,6 +426,6 @@ def _not_in_workflow(site: Site, call: str) -> None:
         raise DBOSException(f"{call}() cannot be called from within a workflow")
 
 
-def _verdict(changed: Changed) -> Recorded:
+def _verdict(changed: Changed) -> Recorded | None:
     # A name in use is the caller's error and leaves the run as it is.
-    return changed.recorded or Recorded("kept", "PENDING")
+    return changed.recorded

@@ -149,7 +149,8 @@ class ChildLaunch:
 
 
 class Launched(NamedTuple):
-    recorded: Recorded
+    recorded: Recorded | None
+    """None for a launch that fails: it is not recorded."""
     admitted: Admitted | None
 
 

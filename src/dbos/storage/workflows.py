@@ -101,19 +101,21 @@ def launch_children(tx: Tx, launches: Sequence[ChildLaunch]) -> list[Launched]:
         for launch, answer in zip(launches, recorded, strict=True)
         if answer.verdict == "kept"
     ]
-    admitted = admit_rows(tx, allowed) if allowed else []
-    foreign = {
-        run.workflow_uuid
-        for run, found in zip(allowed, admitted, strict=True)
-        if not _same_target(run, found)
-    }
-    refused = [launch.record for launch in launches if launch.child.workflow_uuid in foreign]
+    admitted = iter(admit_rows(tx, allowed) if allowed else [])
+    places = [next(admitted) if answer.verdict == "kept" else None for answer in recorded]
+    is_foreign = [
+        place is not None and not _same_target(launch.child, place)
+        for launch, place in zip(launches, places, strict=True)
+    ]
+    refused = [
+        launch.record for launch, foreign in zip(launches, is_foreign, strict=True) if foreign
+    ]
     if refused:
         # The launch fails, and a launch that failed is not recorded.
         tx.run(FORGET, rows=refused)
-    answers = iter(admitted)
     return [
-        Launched(answer, next(answers) if answer.verdict == "kept" else None) for answer in recorded
+        Launched(None if foreign else answer, place)
+        for answer, place, foreign in zip(recorded, places, is_foreign, strict=True)
     ]
 
 
