@@ -393,7 +393,7 @@ def conflict_policy(value: object) -> QueueConflictPolicy:
         "always_update",
         "never_update",
     )
-    return _one_of(value, policies, "on_conflict")
+    return _one_of(value, policies, "on_conflict", none_is_first=False)
 
 
 def workflow_id_reuse_policy(value: object) -> Literal["return-existing", "reject"]:
@@ -462,9 +462,11 @@ def _bounded_seconds(value: object, name: str) -> float:
     return seconds
 
 
-def _one_of(value: Any, choices: tuple[_Choice, ...], name: str) -> _Choice:
-    """The chosen one; the first where nothing was chosen."""
-    if value is None:
+def _one_of(
+    value: Any, choices: tuple[_Choice, ...], name: str, *, none_is_first: bool = True
+) -> _Choice:
+    """The chosen one; the first where nothing was chosen, if that may be left open."""
+    if value is None and none_is_first:
         return choices[0]
     for choice in choices:
         if value == choice:

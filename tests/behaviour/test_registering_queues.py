@@ -112,6 +112,7 @@ def test_a_registration_that_cannot_be_writes_nothing(app: Application, api: Fla
     async def scenario() -> None:
         for options, fragment in (
             ({"on_conflict": "merge"}, "Invalid on_conflict"),
+            ({"on_conflict": None}, "Invalid on_conflict"),
             ({"limiter": {"limit": 1}}, "both 'limit' and 'period'"),
         ):
             with pytest.raises(error.DBOSInvalidInputError, match=fragment):
@@ -154,6 +155,17 @@ def test_what_a_process_listens_to_is_said_once_and_before_launch(shop: Applicat
     DBOS.destroy()
     DBOS.listen_queues([])
     assert SLOT.registry.listened == frozenset()
+
+
+def test_what_is_listened_to_must_be_a_list_of_queues_or_names(shop: Application) -> None:
+    queue = Queue("tasks")
+    wrong: list[Any] = [None, 5, "tasks", queue, [5], [""], [None]]
+
+    for given in wrong:
+        with pytest.raises(error.DBOSInvalidInputError):
+            DBOS.listen_queues(given)
+
+    assert SLOT.registry.listened is None
 
 
 def test_queue_calls_in_a_transaction_are_made_or_undone_with_it(app: Application) -> None:

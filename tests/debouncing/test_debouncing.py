@@ -12,6 +12,7 @@ from dbos import (
     DBOSClient,
     Debouncer,
     DebouncerClient,
+    EnqueueOptions,
     Queue,
     SetEnqueueOptions,
     SetWorkflowID,
@@ -241,3 +242,55 @@ def test_a_client_debounces_by_name(app: Application, ran: list[tuple[Any, ...]]
 
     assert first.workflow_id == second.workflow_id
     assert result == (2,)
+
+
+def test_a_client_without_a_name_joins_the_run_of_an_application_and_another_one_does_not(
+    app: Application, ran: list[tuple[Any, ...]]
+) -> None:
+    debouncer: Debouncer[..., Any] = Debouncer("work", queue="jobs")
+    nameless = DBOSClient(system_database_url=app.database_url)
+    other = DBOSClient(system_database_url=app.database_url, application_name="other")
+    work: EnqueueOptions = {"workflow_name": "work", "queue_name": "jobs"}
+    try:
+        first = debouncer.debounce("a", LONG_S, 1)
+        joined = DebouncerClient(nameless, work).debounce("a", LONG_S, 2)
+        with pytest.raises(DBOSQueueDeduplicatedError):
+            DebouncerClient(other, work).debounce("a", LONG_S, 3)
+    finally:
+        nameless.destroy()
+        other.destroy()
+
+    assert joined.workflow_id == first.workflow_id
+
+
+def test_a_client_refuses_options_that_a_debounced_run_cannot_have(app: Application) -> None:
+    client = DBOSClient(system_database_url=app.database_url)
+    refused: list[dict[str, Any]] = [
+        {"workflow_id_reuse_policy": "reject"},
+        {"duplication_policy": "return-existing"},
+        {"delay_seconds": 0},
+        {"priority": 1},
+    ]
+    try:
+        for options in refused:
+            work: Any = {"workflow_name": "work", "queue_name": "jobs"} | options
+            with pytest.raises(DBOSException, match="Cannot debounce a workflow with"):
+                DebouncerClient(client, work).debounce("a", 1)
+    finally:
+        client.destroy()
+
+    assert app.count("workflow_status") == 0
+
+
+def test_a_sync_call_under_a_running_loop_debounces_as_it_enqueues(
+    ran: list[tuple[Any, ...]],
+) -> None:
+    debouncer: Debouncer[..., Any] = Debouncer("work")
+
+    async def scenario() -> tuple[str, str]:
+        first = debouncer.debounce("a", LONG_S, 1)
+        return first.workflow_id, debouncer.debounce("a", LONG_S, 2).workflow_id
+
+    first, second = asyncio.run(scenario())
+
+    assert first == second

@@ -14,7 +14,6 @@ from dbos.api.enqueueing import client_request, given_options, place_by_name
 from dbos.api.handles import AsyncHandle, SyncHandle, WorkflowHandle, WorkflowHandleAsync
 from dbos.api.queue import Queue
 from dbos.api.slot import runtime
-from dbos.api.twins import refuse_under_a_loop
 from dbos.engine.context import EnqueueSettings, Options, current_scope
 from dbos.engine.engine import Engine
 from dbos.engine.registry import Registration, registration_of
@@ -30,6 +29,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 REFUSED = ("deduplication_id", "delay_seconds", "priority", "queue_partition_key")
+REUSE_REFUSED = "workflow_id_reuse_policy 'reject'"
 
 
 class Debouncer(Generic[P, R]):
@@ -110,7 +110,6 @@ class Debouncer(Generic[P, R]):
             DBOSQueueDeduplicatedError: something else holds the key on this queue.
         """
         __tracebackhide__ = True
-        refuse_under_a_loop("debounce")
         site, request, period_ms = self._placed(debounce_key, debounce_period_sec, args, kwargs)
         made = drive(debounce(runtime(), site, request, period_ms, self._timeout_ms))
         return SyncHandle(made)
@@ -222,9 +221,10 @@ class DebouncerClient:
         if self._application_name is not None:
             options["application_name"] = self._application_name
         given = given_options(options)
-        _refuse_what_cannot_be_debounced(
-            [name for name in REFUSED if name in given], given.get("duplication_policy")
-        )
+        refused = [name for name in REFUSED if name in given]
+        if given.get("workflow_id_reuse_policy") == "reject":
+            refused.append(REUSE_REFUSED)
+        _refuse_what_cannot_be_debounced(refused, given.get("duplication_policy"))
         request = client_request(engine, options, args, kwargs)
         name = validation.identifier(key, "debounce_key")
         return replace(request, deduplication_id=f"{request.workflow_name}-{name}")
@@ -243,7 +243,7 @@ def _refuse_ambient(options: Options) -> None:
         if value is not None
     ]
     if options.armed_id is not None and options.armed_id.reuse == "reject":
-        given.append("workflow_id_reuse_policy 'reject'")
+        given.append(REUSE_REFUSED)
     _refuse_what_cannot_be_debounced(given, settings.duplication_policy)
 
 

@@ -134,10 +134,10 @@ _TAKE = """
         incarnation_id = :incarnation_id, executor_id = :executor_id,
         application_version = :application_version, code_hash = r.code_hash,
         application_name = :application_name, rate_limited = :rate_limited,
-        started_at_epoch_ms = {now_ms}, updated_at = {now_ms}, not_before_epoch_ms = NULL,
+        started_at_epoch_ms = picked.at_ms, updated_at = picked.at_ms, not_before_epoch_ms = NULL,
         recovery_attempts = recovery_attempts + 1,
         workflow_deadline_epoch_ms =
-            COALESCE(workflow_deadline_epoch_ms, {now_ms} + workflow_timeout_ms)
+            COALESCE(workflow_deadline_epoch_ms, picked.at_ms + workflow_timeout_ms)
     FROM picked JOIN {rows}
       ON r.name = picked.run_name AND COALESCE(r.class_name, '') = picked.run_class
     WHERE {workflow_status}.workflow_uuid = picked.run_id
@@ -155,9 +155,12 @@ _CLAIMED_COLUMNS = """
 """
 _RUN_FIELDS = 17
 
-_PICKED = (
-    "run.workflow_uuid AS run_id, run.name AS run_name, COALESCE(run.class_name, '') AS run_class"
-)
+# One instant for the start and the deadline, so that a claim that is given back can tell its own
+# deadline from one that was set before.
+_PICKED = """
+    run.workflow_uuid AS run_id, run.name AS run_name, COALESCE(run.class_name, '') AS run_class,
+    {now_ms} AS at_ms
+"""
 
 _FUNCTION_COLUMNS = {
     "name": "text",

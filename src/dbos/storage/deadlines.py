@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from dbos.storage.management import CANCELLED_COLUMNS, Stopped, stopped
-from dbos.storage.protocol import SingleRead, Statement, Topic, Tx, Write
+from dbos.storage.management import CANCELLED_COLUMNS, Stopped, cancelled_topics, stopped
+from dbos.storage.protocol import SingleRead, Statement, Tx, Write
 
 # What was known of a deadline may be old: a resume has dropped it since, and the run has all the
 # time of its new attempt.
@@ -37,13 +37,7 @@ def expire_all(tx: Tx, expiries: Sequence[Expiry]) -> list[tuple[Stopped, ...]]:
     ]
 
 
-def _expired_topics(_: Expiry, expired: tuple[Stopped, ...]) -> Iterable[Topic]:
-    for workflow_id, _claim in expired:
-        yield Topic("cancel", workflow_id)
-        yield Topic("done", workflow_id)
-
-
-expire: Final = Write("expire", expire_all, _expired_topics, rank=60)
+expire: Final = Write("expire", expire_all, cancelled_topics, rank=60)
 
 
 class Due(NamedTuple):

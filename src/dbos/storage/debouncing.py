@@ -124,7 +124,11 @@ def _is_same_work(holder: Holder, call: Postponement) -> bool:
     return (
         bool(holder.is_debounced)
         and holder.name == call.workflow_name
-        and holder.application_name in (None, call.application_name)
+        # A caller without a name is of no other application, and neither is a run without one.
+        and (
+            None in (holder.application_name, call.application_name)
+            or holder.application_name == call.application_name
+        )
     )
 
 

@@ -13,7 +13,7 @@ from dbos.storage.protocol import Row, Statement, Topic, Tx, Write
 from dbos.storage.recovery import INTERNAL_QUEUE
 from dbos.storage.rows import Recorded, StepRow
 from dbos.storage.steps import record_pending
-from dbos.storage.workflows import LEAVE_QUEUE, SLOT_FREED
+from dbos.storage.workflows import ANY_QUEUE, LEAVE_QUEUE, SLOT_FREED
 
 # A cancelled run leaves its queue and frees its deduplication id. The claim stays as it is: the
 # step that is running may still record what it did, and nothing else. Rows are locked in the order
@@ -105,16 +105,20 @@ def stopped(rows: Iterable[Row]) -> tuple[Stopped, ...]:
     return tuple(Stopped(*row) for row in rows)
 
 
-def stopped_topics(_: object, answer: Commanded) -> Iterable[Topic]:
-    """Tell those who run these runs, and those who await them."""
-    for workflow_id, _claim in answer.changed:
+def cancelled_topics(_: object, changed: Sequence[Stopped]) -> Iterable[Topic]:
+    """Tell those who run these runs, those who await them, and those who wait for their slots."""
+    for workflow_id, _claim in changed:
         yield Topic("cancel", workflow_id)
         yield Topic("done", workflow_id)
-    if answer.changed:
+    if changed:
         yield SLOT_FREED
 
 
-cancel: Final = Write("cancel", cancel_all, stopped_topics, rank=60)
+def _stopped_topics(_: object, answer: Commanded) -> Iterable[Topic]:
+    return cancelled_topics(_, answer.changed)
+
+
+cancel: Final = Write("cancel", cancel_all, _stopped_topics, rank=60)
 
 # Steps, events, streams and messages go with the run, by their foreign keys.
 DELETE = Statement(
@@ -130,7 +134,7 @@ def delete_all(tx: Tx, commands: Sequence[Command]) -> list[Commanded]:
     return [_stop(tx, command, DELETE, keeps_starts=True) for command in commands]
 
 
-delete: Final = Write("delete", delete_all, stopped_topics, rank=62)
+delete: Final = Write("delete", delete_all, _stopped_topics, rank=62)
 
 # A run whose owner is alive goes on by itself; it must be cancelled first to be moved.
 _RESUMABLE = """
@@ -218,7 +222,12 @@ def _delay(tx: Tx, delay: Delay) -> Recorded | None:
     return recorded
 
 
-set_delay: Final = Write("set_delay", delay_all, rank=63)
+def _delayed_topics(_: Delay, recorded: Recorded | None) -> Iterable[Topic]:
+    # The run may be due earlier than before, on whatever queue.
+    return () if is_refused(recorded) else (ANY_QUEUE,)
+
+
+set_delay: Final = Write("set_delay", delay_all, _delayed_topics, rank=63)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from dbos.storage.management import CANCELLED_COLUMNS, Stopped, stopped
+from dbos.storage.management import CANCELLED_COLUMNS, Stopped, cancelled_topics, stopped
 from dbos.storage.past_starts import keep_starts
-from dbos.storage.protocol import SingleRead, Statement, Topic, Tx, Write
+from dbos.storage.protocol import SingleRead, Statement, Tx, Write
 
 ENDED = "('SUCCESS', 'ERROR', 'CANCELLED', 'MAX_RECOVERY_ATTEMPTS_EXCEEDED')"
 ACTIVE = "('PENDING', 'ENQUEUED', 'DELAYED')"
@@ -144,10 +144,4 @@ def cancel_old_all(tx: Tx, timeouts: Sequence[GlobalTimeout]) -> list[tuple[Stop
     ]
 
 
-def _cancelled_topics(_: GlobalTimeout, cancelled: tuple[Stopped, ...]) -> Iterable[Topic]:
-    for workflow_id, _claim in cancelled:
-        yield Topic("cancel", workflow_id)
-        yield Topic("done", workflow_id)
-
-
-cancel_old: Final = Write("cancel_old", cancel_old_all, _cancelled_topics, rank=60)
+cancel_old: Final = Write("cancel_old", cancel_old_all, cancelled_topics, rank=60)

@@ -9,14 +9,19 @@ from typing import Final, NamedTuple
 from dbos.storage.protocol import SingleRead, Statement, Topic, Tx, Write
 from dbos.storage.workflows import LEAVE_QUEUE, SLOT_FREED
 
-# The attempt did not take place, so it is not counted; a run that had begun before still has,
-# and what a rate limit counted of it before still counts. The token stays: nobody works under it.
+# The attempt did not take place, so it is not counted, and its time does not run; a run that had
+# begun before still has, and what a rate limit counted of it before still counts. The token stays:
+# nobody works under it.
 GIVE_BACK = Statement(
     """
     UPDATE {workflow_status} SET status = 'ENQUEUED', incarnation_id = NULL,
         started_at_epoch_ms = CASE WHEN rate_limited AND recovery_attempts > 1
             THEN started_at_epoch_ms END,
         rate_limited = rate_limited AND recovery_attempts > 1, updated_at = {now_ms},
+        workflow_deadline_epoch_ms = CASE WHEN recovery_attempts > 1
+            OR workflow_timeout_ms IS NULL
+            OR workflow_deadline_epoch_ms <> started_at_epoch_ms + workflow_timeout_ms
+            THEN workflow_deadline_epoch_ms END,
         recovery_attempts = recovery_attempts - 1, claim_error = r.reason,
         claim_returns = r.returns, not_before_epoch_ms = {now_ms} + r.delay_ms
     FROM {rows}
@@ -171,6 +176,8 @@ def count_unknown_rows(tx: Tx, rows: Sequence[Unknown]) -> list[None]:
 def _counted_topics(row: Unknown, _: None) -> Iterable[Topic]:
     if row.error is not None:
         yield Topic("done", row.workflow_uuid)
+        # It may have held its lane.
+        yield SLOT_FREED
 
 
 count_unknown: Final = Write("count_unknown", count_unknown_rows, _counted_topics, rank=55)

@@ -22,8 +22,11 @@ from dbos.storage.steps import record_pending
 
 _COLUMNS = ", ".join(RUN_COLUMNS)
 
-SLOT_FREED = Topic("queue", "")
-"""Rung when a run left a queue that the writer does not know."""
+ANY_QUEUE = Topic("queue", "")
+"""Rung when something changed on a queue that the writer does not know."""
+
+SLOT_FREED = ANY_QUEUE
+"""Rung when a run left such a queue."""
 
 ADMIT = Statement(
     f"""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, ParamSpec, TypeVar, overload
 
 from dbos import validation
@@ -174,8 +174,10 @@ class QueueCalls:
         Raises:
             DBOSException: "called after DBOS is launched", or "more than once".
         """
-        if isinstance(queues, str):
-            raise DBOSInvalidInputError("queues must be a list: put the one name in a list")
+        if isinstance(queues, str | Queue) or not isinstance(queues, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise DBOSInvalidInputError(
+                "queues must be a list of queues or names: put a single one in a list"
+            )
         if SLOT.instance is not None and SLOT.instance.engine is not None:
             raise DBOSException(
                 "listen_queues() was called after DBOS is launched: call it before DBOS.launch()."
