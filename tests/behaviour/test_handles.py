@@ -118,6 +118,17 @@ def test_the_status_of_an_unknown_run_is_none_or_an_error_of_its_handle(
         api.run(scenario)
 
 
+def test_no_handle_is_made_for_what_can_be_no_id(app: Application, api: Flavour) -> None:
+    unusable: list[Any] = [None, "", 3, "a\0"]
+
+    async def scenario() -> None:
+        for bad in unusable:
+            with pytest.raises(DBOSInvalidInputError, match="workflow"):
+                await api.retrieve(bad, existing_workflow=False)
+
+    api.run(scenario)
+
+
 def test_a_cancelled_run_is_reported_to_whoever_awaits_it(
     app: Application, api: Flavour, double: Body
 ) -> None:

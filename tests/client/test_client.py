@@ -156,6 +156,20 @@ def test_a_client_steers_by_id(client: DBOSClient) -> None:
 
 
 @pytest.mark.usefixtures("app")
+def test_a_client_resumes_ids_that_can_be_gone_through_only_once(client: DBOSClient) -> None:
+    ids = [
+        client.enqueue({"workflow_name": "later", "queue_name": "nowhere"}).workflow_id
+        for _ in range(2)
+    ]
+
+    handles = client.resume_workflows(iter(ids), queue_name="nowhere")  # type: ignore[arg-type]
+    later = asyncio.run(client.resume_workflows_async(iter(ids), queue_name="nowhere"))  # type: ignore[arg-type]
+
+    assert [handle.workflow_id for handle in handles] == ids
+    assert [handle.workflow_id for handle in later] == ids
+
+
+@pytest.mark.usefixtures("app")
 def test_a_client_registers_queues_that_are_bound_to_it(client: DBOSClient) -> None:
     queue = client.register_queue("till", worker_concurrency=2)
     queue.set_worker_concurrency(3)

@@ -106,20 +106,22 @@ def test_replaced_children_stand_in_the_copied_steps(
     @api.workflow()
     async def parent() -> Any:
         handle = await api.start(child)
-        return await api.result(handle)
+        await api.result(handle)
+        return (await verbs.wait_first([handle])).workflow_id
 
-    start(parent, "source").get_result()
+    assert start(parent, "source").get_result() == "source-1"
 
-    async def scenario() -> None:
+    async def scenario() -> Any:
         with SetWorkflowID("fork"):
-            await verbs.fork_workflow(
-                "source", 9, queue_name=ELSEWHERE, replacement_children={"source-1": "other"}
+            fork = await verbs.fork_workflow(
+                "source", 9, replacement_children={"unknown": "x", "source-1": "other"}
             )
+        return await api.result(fork)
 
-    api.run(scenario)
+    assert api.run(scenario) == "other"
 
-    assert [row[4] for row in app.records("source")] == ["source-1", "source-1"]
-    assert [row[4] for row in app.records("fork")] == ["other", "other"]
+    assert [row[4] for row in app.records("source")] == ["source-1", "source-1", None]
+    assert [row[4] for row in app.records("fork")] == ["other", "other", None]
 
 
 def test_a_fork_receives_only_messages_that_were_sent_to_it(

@@ -93,6 +93,28 @@ def test_attributes_are_replaced_merged_or_cleared(
     ]
 
 
+def test_switches_are_true_or_false_and_no_text_that_looks_like_it(
+    app: Application, api: Flavour, verbs: Verbs
+) -> None:
+    insert(app, "run", "ENQUEUED", queue_name="nobody", attributes='{"a": 1}')
+    insert(app, "child", "ENQUEUED", queue_name="nobody", parent_workflow_id="run")
+
+    async def scenario() -> None:
+        for bad in ("false", None, 0):
+            with pytest.raises(DBOSInvalidInputError, match="cancel_children"):
+                await verbs.cancel_workflow("run", cancel_children=bad)
+            with pytest.raises(DBOSInvalidInputError, match="delete_children"):
+                await verbs.delete_workflows(["run"], delete_children=bad)
+            with pytest.raises(DBOSInvalidInputError, match="merge"):
+                await verbs.update_workflow_attributes("run", {"b": 1}, merge=bad)
+
+    api.run(scenario)
+
+    assert ids(app) == ["child", "run"]
+    assert [app.column(workflow_id, "status") for workflow_id in ids(app)] == ["ENQUEUED"] * 2
+    assert DBOS.list_workflows(workflow_id="run")[0].attributes == {"a": 1}
+
+
 def test_a_workflow_records_what_it_steers(app: Application, api: Flavour, verbs: Verbs) -> None:
     @api.workflow()
     async def steering() -> None:

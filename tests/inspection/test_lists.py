@@ -103,6 +103,7 @@ REFUSED: list[tuple[Sequence[str], Sequence[Any]]] = [
     (("limit", "offset"), (-1, True, 1.5, "1", 2**63)),
     (QUESTIONS, ("yes", 1)),
     (SWITCHES, ("yes", 1, None)),
+    (("workflow_id_prefix",), ([f"p{index}" for index in range(501)],)),
     (("attributes",), ([], {"a": float("nan")}, {"a": "\0"}, {"a": object()})),
 ]
 
@@ -120,10 +121,16 @@ def test_bad_filters_are_refused_by_name(app: Application) -> None:
             with pytest.raises(DBOSInvalidInputError, match=name) as refused:
                 DBOS.list_workflows(**{name: value})
             assert len(str(refused.value)) < 200, (name, value)
-    unusable: list[dict[str, Any]] = [{"limit": -1}, {"offset": 2**63}, {"limit": "1"}]
+    unusable: list[dict[str, Any]] = [
+        {"limit": -1},
+        {"offset": 2**63},
+        {"limit": "1"},
+        {"load_output": None},
+    ]
     for page in unusable:
         with pytest.raises(DBOSInvalidInputError, match=next(iter(page))):
             DBOS.list_workflow_steps("any", **page)
+    assert ids(workflow_id_prefix=[f"p{index}" for index in range(500)]) == []
 
 
 def test_attributes_are_a_filter_on_postgresql_alone(populated: Application) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
+from dbos import validation
 from dbos.api.client_handles import ClientHandle, ClientHandleAsync
 from dbos.api.handles import WorkflowHandle, WorkflowHandleAsync
 from dbos.api.outside import OutsideCaller
@@ -76,10 +77,9 @@ class ClientCommands(OutsideCaller):
         self, workflow_ids: Sequence[str], *, queue_name: str | None = None
     ) -> list[WorkflowHandle[Any]]:
         """As `DBOS.resume_workflows`."""
-        self.now(
-            "resume_workflows", lambda rt: management.resume(rt, NOWHERE, workflow_ids, queue_name)
-        )
-        return [ClientHandle(self, workflow_id) for workflow_id in workflow_ids]
+        checked = validation.workflow_ids(workflow_ids)
+        self.now("resume_workflows", lambda rt: management.resume(rt, NOWHERE, checked, queue_name))
+        return [ClientHandle(self, workflow_id) for workflow_id in checked]
 
     def resume_workflows_async(
         self, workflow_ids: Sequence[str], *, queue_name: str | None = None
@@ -87,8 +87,9 @@ class ClientCommands(OutsideCaller):
         """As `DBOS.resume_workflows`, awaited."""
 
         async def resume(rt: Runtime) -> list[WorkflowHandleAsync[Any]]:
-            await management.resume(rt, NOWHERE, workflow_ids, queue_name)
-            return [ClientHandleAsync(self, workflow_id) for workflow_id in workflow_ids]
+            checked = validation.workflow_ids(workflow_ids)
+            await management.resume(rt, NOWHERE, checked, queue_name)
+            return [ClientHandleAsync(self, workflow_id) for workflow_id in checked]
 
         return self.later(resume)
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Final, ParamSpec, TypeVar, cast, overload
 
+from dbos import validation
 from dbos.api import decorators, facade, lifetime, migration, starting, waiting
 from dbos.api.calls.classes import ClassCalls
 from dbos.api.calls.commands import CommandCalls
@@ -217,7 +218,7 @@ class DBOS(
         refuse_under_a_loop("retrieve_workflow")
         if existing_workflow:
             drive(results.existing_status(around().blocking, here(1), workflow_id))
-        return SyncHandle(workflow_id)
+        return SyncHandle(validation.workflow_id(workflow_id))
 
     @staticmethod
     def retrieve_workflow_async(
@@ -230,7 +231,7 @@ class DBOS(
         async def retrieve() -> WorkflowHandleAsync[Any]:
             if existing_workflow:
                 await results.existing_status(engine.aio, site, workflow_id)
-            return AsyncHandle(workflow_id)
+            return AsyncHandle(validation.workflow_id(workflow_id))
 
         return retrieve()
 

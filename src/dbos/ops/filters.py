@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from dbos import validation
 from dbos.engine.engine import Runtime
@@ -14,6 +14,9 @@ from dbos.models import WorkflowFilter, WorkflowStatusString
 
 Given = str | Sequence[str] | None
 """One text, or several of which one must match; None for any."""
+
+MOST_PREFIXES: Final = 500
+"""Each is a condition of its own in the query, and SQLite has a limit of 1,000."""
 
 _TEXTS = (
     "status",
@@ -119,6 +122,12 @@ def workflow_filter(
 def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
     """The fields that follow from one argument each."""
     checked: dict[str, Any] = {name: names(given[name], name) for name in _TEXTS}
+    count = len(checked["workflow_id_prefix"] or ())
+    if count > MOST_PREFIXES:
+        raise DBOSInvalidInputError(
+            f"workflow_id_prefix must be at most {MOST_PREFIXES} prefixes, not {count}: "
+            "list them in several calls"
+        )
     checked |= {field: instant(given[name], name) for name, field in _INSTANTS.items()}
     checked |= {name: _switch(given[name], name) for name in _SWITCHES}
     return checked | {name: _question(given[name], name) for name in _QUESTIONS}

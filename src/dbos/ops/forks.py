@@ -96,6 +96,12 @@ def _forking(rt: Runtime, call: ForkCall) -> Forking:
     version, queue, partition_key = call.placement.checked()
     seconds = call.timeout_s
     timeout_s = None if seconds is None else validation.positive_timeout(seconds, "timeout_seconds")
+    replacements = _replacements(call.replacement_children)
+    codec = rt.engine.codec
+
+    def stored(workflow_id: str) -> str:
+        return codec.dump(workflow_id, "result", codec.native)
+
     return Forking(
         source_id=validation.workflow_id(call.source_id),
         fork_id=rt.engine.new_id() if call.armed is None else call.armed.workflow_id,
@@ -105,7 +111,8 @@ def _forking(rt: Runtime, call: ForkCall) -> Forking:
         queue_partition_key=partition_key,
         application_version=version,
         timeout_ms=None if timeout_s is None else max(1, round(timeout_s * 1000)),
-        replacement_children=_replacements(call.replacement_children),
+        replacement_children=replacements,
+        replacement_winners={stored(old): stored(new) for old, new in replacements.items()},
     )
 
 

@@ -137,6 +137,7 @@ async def list_workflow_steps(
     """
     validation.workflow_id(workflow_id)
     most, first = validation.page_limit(limit), validation.page_limit(offset, "offset")
+    validation.flag(load_output, "load_output")
     refuse_in_transaction(site, LIST_STEPS)
 
     async def look() -> list[StepInfo]:

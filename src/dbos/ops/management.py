@@ -36,7 +36,7 @@ async def cancel_workflow(
     Args:
         cancel_children: also cancel all of its descendants.
     """
-    await _cancel(rt, site, _ids([workflow_id], cancel_children))
+    await _cancel(rt, site, _ids([workflow_id], cancel_children, "cancel_children"))
 
 
 @verb(step_ids=1)
@@ -44,7 +44,7 @@ async def cancel_workflows(
     rt: Runtime, site: Site, workflow_ids: Sequence[str], *, cancel_children: bool = False
 ) -> None:
     """Cancel workflows, as `cancel_workflow` does, in one transaction."""
-    await _cancel(rt, site, _ids(workflow_ids, cancel_children))
+    await _cancel(rt, site, _ids(workflow_ids, cancel_children, "cancel_children"))
 
 
 @verb(step_ids=1)
@@ -59,7 +59,7 @@ async def delete_workflow(
     Args:
         delete_children: also delete all of its descendants.
     """
-    await _delete(rt, site, _ids([workflow_id], delete_children))
+    await _delete(rt, site, _ids([workflow_id], delete_children, "delete_children"))
 
 
 @verb(step_ids=1)
@@ -67,14 +67,14 @@ async def delete_workflows(
     rt: Runtime, site: Site, workflow_ids: Sequence[str], *, delete_children: bool = False
 ) -> None:
     """Delete workflows, as `delete_workflow` does, in one transaction."""
-    await _delete(rt, site, _ids(workflow_ids, delete_children))
+    await _delete(rt, site, _ids(workflow_ids, delete_children, "delete_children"))
 
 
 async def resume(
     rt: Runtime, site: Site, workflow_ids: Sequence[str], queue_name: str | None
 ) -> None:
     """Queue stopped workflows again; their recorded steps are replayed and not run again."""
-    command = _ids(workflow_ids, False)
+    command = Command(_distinct(workflow_ids))
     if queue_name is not None:
         command = replace(command, queue_name=validation.queue_name(queue_name))
     answer = await _command(rt, site, RESUME, management.resume, command)
@@ -137,7 +137,9 @@ async def update_workflow_attributes(
         DBOSInvalidInputError: the attributes must be a dict, and JSON-serializable.
     """
     change = AttributeChange(
-        validation.workflow_id(workflow_id), validation.attributes(attributes), merge
+        validation.workflow_id(workflow_id),
+        validation.attributes(attributes),
+        validation.flag(merge, "merge"),
     )
     await carry_out(
         rt,
@@ -176,9 +178,12 @@ def _dismiss(rt: Runtime, answer: Commanded | None, reason: Literal["cancelled",
             rt.engine.dismiss(attempt, reason)
 
 
-def _ids(workflow_ids: Sequence[str], with_children: bool) -> Command:
-    checked = dict.fromkeys(validation.workflow_ids(workflow_ids))
-    return Command(tuple(checked), with_children)
+def _ids(workflow_ids: Sequence[str], with_children: object, name: str) -> Command:
+    return Command(_distinct(workflow_ids), validation.flag(with_children, name))
+
+
+def _distinct(workflow_ids: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(validation.workflow_ids(workflow_ids)))
 
 
 async def _command(

@@ -24,6 +24,8 @@ class Forking:
     application_version: str | None
     timeout_ms: int | None
     replacement_children: Mapping[str, str]
+    replacement_winners: Mapping[str, str]
+    """The same ids in the form in which a step's output holds them."""
     record: StepRow | None = None
 
 
@@ -85,6 +87,17 @@ COPY_STEPS = Statement(
     WHERE step.workflow_uuid = :source_id AND step.function_id < :start_step
     """,
     {"child_id": "text", "replacement": "text"},
+)
+
+# The first of several workflows to end is an id too, but not one that the step points to.
+REPLACE_WINNERS = Statement(
+    """
+    UPDATE {operation_outputs}
+    SET output = (SELECT r.replacement FROM {rows} WHERE r.winner = operation_outputs.output)
+    WHERE workflow_uuid = :fork_id AND function_name = 'DBOS.waitFirst'
+      AND output IN (SELECT r.winner FROM {rows})
+    """,
+    {"winner": "text", "replacement": "text"},
 )
 
 COPY_EVENT_HISTORY = Statement(
@@ -175,6 +188,11 @@ def _copy(tx: Tx, forking: Forking) -> None:
         {"child_id": old, "replacement": new} for old, new in forking.replacement_children.items()
     ]
     tx.run(COPY_STEPS, rows=children, **span)
+    if children:
+        winners = [
+            {"winner": old, "replacement": new} for old, new in forking.replacement_winners.items()
+        ]
+        tx.run(REPLACE_WINNERS, rows=winners, fork_id=forking.fork_id)
     tx.run(COPY_EVENT_HISTORY, **span)
     tx.run(LATEST_EVENTS, workflow_id=forking.fork_id)
     tx.run(COPY_STREAMS, **span)
