@@ -202,6 +202,31 @@ def test_an_id_that_is_a_fork_already_is_returned_and_another_one_is_refused(
     assert app.count("workflow_status") == 3
 
 
+def test_a_fork_that_is_refused_in_a_workflow_is_not_recorded(
+    app: Application, api: Flavour, verbs: Verbs
+) -> None:
+    @api.workflow()
+    async def worker() -> None:
+        return None
+
+    @api.workflow()
+    async def forker() -> None:
+        with SetWorkflowID("fork"):
+            await verbs.fork_workflow("source", 0, queue_name=ELSEWHERE)
+        with (
+            SetWorkflowID("fork", workflow_id_reuse_policy="reject"),
+            pytest.raises(DBOSWorkflowIDInUseError),
+        ):
+            await verbs.fork_workflow("source", 0)
+        with SetWorkflowID("forker"), pytest.raises(DBOSConflictingWorkflowError):
+            await verbs.fork_workflow("source", 0)
+
+    start(worker, "source").get_result()
+    start(forker, "forker").get_result()
+
+    assert app.steps("forker") == [(1, "DBOS.forkWorkflow"), (2, "DBOS.getStatus")]
+
+
 def test_bad_forks_are_refused_and_write_nothing(
     app: Application, api: Flavour, verbs: Verbs
 ) -> None:

@@ -77,15 +77,13 @@ async def fork(rt: Runtime, site: Site, call: ForkCall) -> str:
     refuse_in_transaction(site, FORK)
     run = site.run
     if run is None:
-        return _made(await rt.io.commit(forks.fork, forking, forking.source_id), forking, call)
+        return _made(await rt.io.commit(forks.fork, forking, forking.source_id), forking)
 
     async def perform(operation: Operation) -> str:
         output = rt.engine.codec.dump(forking.fork_id, "result", rt.engine.codec.native)
         row = step_row(rt, run, operation, output=output, error=None)
         recorded = replace(forking, record=row)
-        return _made(
-            await commit_in_order(rt, run, forks.fork, recorded, _fork_verdict), forking, call
-        )
+        return _made(await commit_in_order(rt, run, forks.fork, recorded, _fork_verdict), forking)
 
     fork_id = await once(rt, run, site.step_id, FORK, perform)
     await existing_status(rt, replace(site, step_id=site.step_id + 1), fork_id)
@@ -112,6 +110,7 @@ def _forking(rt: Runtime, call: ForkCall) -> Forking:
         application_version=version,
         timeout_ms=None if timeout_s is None else max(1, round(timeout_s * 1000)),
         replacement_children=replacements,
+        must_be_new=call.armed is not None and call.armed.reuse == "reject",
         replacement_winners={stored(old): stored(new) for old, new in replacements.items()},
     )
 
@@ -128,7 +127,7 @@ def _is_dict(value: object) -> TypeGuard[dict[object, object]]:
     return isinstance(value, dict)
 
 
-def _made(forked: Forked, forking: Forking, call: ForkCall) -> str:
+def _made(forked: Forked, forking: Forking) -> str:
     """The id of the fork, or the reason why there is none."""
     if forked.outcome == "no_source":
         raise DBOSNonExistentWorkflowError("target", forking.source_id)
@@ -138,7 +137,7 @@ def _made(forked: Forked, forking: Forking, call: ForkCall) -> str:
             forking.fork_id,
             f"already exists and is no fork of {forking.source_id}. Use another workflow ID.",
         )
-    if forked.outcome == "known" and call.armed is not None and call.armed.reuse == "reject":
+    if forked.outcome == "id_taken":
         raise DBOSWorkflowIDInUseError(forking.fork_id, status, name)
     return forking.fork_id
 

@@ -26,13 +26,18 @@ class Forking:
     replacement_children: Mapping[str, str]
     replacement_winners: Mapping[str, str]
     """The same ids in the form in which a step's output holds them."""
+    must_be_new: bool = False
+    """Whether a fork that has the id already refuses this one."""
     record: StepRow | None = None
 
 
 class Forked(NamedTuple):
-    """What became of a fork. `known`: a fork of the same source has the id already."""
+    """What became of a fork. `known`: a fork of the same source had the id already.
 
-    outcome: Literal["made", "known", "no_source", "id_in_use", "refused"]
+    What fails is not recorded. `id_taken` is `known` for a fork that must be new.
+    """
+
+    outcome: Literal["made", "known", "no_source", "id_in_use", "id_taken", "refused"]
     recorded: Recorded | None = None
     holder: tuple[str, str] | None = None
     """Status and name of the run that has the id."""
@@ -148,6 +153,10 @@ def _fork(tx: Tx, forking: Forking) -> Forked:
     named = (holder[2], holder[3] or "")
     if holder[0] != forking.source_id:
         return Forked("id_in_use", None, named)
+    # A row with our token that is not new is our own commit whose acknowledgement was lost.
+    is_ours = holder[1] == forking.claim
+    if forking.must_be_new and not is_ours:
+        return Forked("id_taken", None, named)
     recorded = recorded_by(tx, forking.record)
     if is_refused(recorded):
         if is_new:
@@ -155,8 +164,7 @@ def _fork(tx: Tx, forking: Forking) -> Forked:
         return Forked("refused", recorded)
     if is_new:
         _copy(tx, forking)
-    # A row with our token that is not new is our own commit whose acknowledgement was lost.
-    return Forked("made" if holder[1] == forking.claim else "known", recorded, named)
+    return Forked("made" if is_ours else "known", recorded, named)
 
 
 def _inserted(tx: Tx, forking: Forking) -> bool:

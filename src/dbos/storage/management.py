@@ -45,6 +45,13 @@ DESCENDANTS = Statement(
     """
 )
 
+HOLD = Statement(
+    """
+    SELECT run.workflow_uuid FROM {workflow_status} AS run
+    WHERE run.workflow_uuid {any_of(workflow_ids)} ORDER BY run.workflow_uuid {lock(run)}
+    """
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Command:
@@ -94,10 +101,25 @@ def _stop(
         return Commanded(recorded)
     ids = list(command.workflow_ids)
     if command.with_children:
-        ids = [row[0] for row in tx.all(DESCENDANTS, workflow_ids=ids)]
+        ids = _family(tx, ids)
     if keeps_starts:
         keep_starts(tx, ids)
     return Commanded(recorded, stopped(tx.all(statement, workflow_ids=ids)))
+
+
+def _family(tx: Tx, workflow_ids: Sequence[str]) -> list[str]:
+    """Runs with all their descendants.
+
+    Another process may be launching one more child. A run that is held launches none, so nobody is
+    missing once all are held and there are no more of them.
+    """
+    held: list[str] = []
+    while True:
+        family = [row[0] for row in tx.all(DESCENDANTS, workflow_ids=workflow_ids)]
+        if len(family) <= len(held):
+            return family
+        tx.run(HOLD, workflow_ids=family)
+        held = family
 
 
 def stopped(rows: Iterable[Row]) -> tuple[Stopped, ...]:
