@@ -275,3 +275,13 @@ def test_reading_a_setting_in_a_coroutine_warns_of_the_blocked_loop(
 
     assert asyncio.run(read()) == 2
     assert "Queue.worker_concurrency blocks the event loop" in log.text
+
+
+def test_a_setting_cannot_be_assigned(shop: Application) -> None:
+    shop.launch()
+
+    for queue in (Queue("declared"), DBOS.register_queue("registered")):
+        for name in SETTINGS:
+            with pytest.raises(AttributeError, match=f"call set_{name}"):
+                setattr(queue, name, None)
+        assert settings_of(queue) == {}

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dbos import DBOS, Queue, SetEnqueueOptions, SetWorkflowID, SetWorkflowTimeout
+from dbos import DBOS, Queue, SetEnqueueOptions, SetWorkflowTimeout
 from dbos.error import DBOSAwaitedWorkflowCancelledError
 from tests.behaviour.application import Application
 from tests.behaviour.enqueues import by_name, call, through_queue, with_options
@@ -160,21 +160,3 @@ def test_a_deduplication_id_is_free_once_its_holder_has_ended(
             return await api.result(await through_queue(api, queue, echo, 2))
 
     assert api.run(scenario) == 2
-
-
-def test_an_id_of_a_cancelled_workflow_is_not_taken_for_one_of_another_queue(
-    app: Application, log: pytest.LogCaptureFixture
-) -> None:
-    queue = Queue("paused", worker_concurrency=0)
-
-    @DBOS.workflow()
-    def idle() -> None:
-        return None
-
-    with SetWorkflowID("mine"):
-        queue.enqueue(idle)
-    DBOS.cancel_workflow("mine")
-    with SetWorkflowID("mine"):
-        queue.enqueue(idle)
-
-    assert "asked for on" not in log.text

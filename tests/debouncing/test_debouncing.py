@@ -164,10 +164,12 @@ def test_bad_debouncers_and_calls_are_refused(ran: list[tuple[Any, ...]]) -> Non
         Debouncer.create(Holder().method)
     with pytest.raises(DBOSWorkflowFunctionNotFoundError):
         Debouncer.create(plain)
-    with pytest.raises(DBOSException, match="Invalid workflow name provided to debouncer"):
-        nameless.debounce("a", 1)
-    with pytest.raises(DBOSException, match="Invalid queue name provided to debouncer"):
-        queueless.debounce("a", 1)
+    for bad in (nameless, Debouncer("unknown"), Debouncer("unknown", application_name="other")):
+        with pytest.raises(DBOSException, match="Invalid workflow name provided to debouncer"):
+            bad.debounce("a", 1)
+    for bad in (queueless, Debouncer("work", queue="unknown")):
+        with pytest.raises(DBOSException, match="Invalid queue name provided to debouncer"):
+            bad.debounce("a", 1)
     for key, period in (("", 1.0), ("a", -1.0), ("a", float("nan"))):
         with pytest.raises(DBOSInvalidInputError):
             debouncer.debounce(key, period)
@@ -247,6 +249,7 @@ def test_a_client_debounces_by_name(app: Application, ran: list[tuple[Any, ...]]
 def test_a_client_without_a_name_joins_the_run_of_an_application_and_another_one_does_not(
     app: Application, ran: list[tuple[Any, ...]]
 ) -> None:
+    Queue("jobs", worker_concurrency=0)
     debouncer: Debouncer[..., Any] = Debouncer("work", queue="jobs")
     nameless = DBOSClient(system_database_url=app.database_url)
     other = DBOSClient(system_database_url=app.database_url, application_name="other")
@@ -294,3 +297,55 @@ def test_a_sync_call_under_a_running_loop_debounces_as_it_enqueues(
     first, second = asyncio.run(scenario())
 
     assert first == second
+
+
+def test_a_partitioned_queue_is_refused_and_any_other_known_one_is_taken(
+    ran: list[tuple[Any, ...]],
+) -> None:
+    Queue("declared", partition_concurrency=1)
+    DBOS.register_queue("registered", partition_queue=True, concurrency=1)
+    DBOS.register_queue("plain")
+
+    for name in ("declared", "registered"):
+        debouncer: Debouncer[..., Any] = Debouncer("work", queue=name)
+        with pytest.raises(DBOSException, match="without a partition key"):
+            debouncer.debounce("a", LONG_S, 1)
+    plain: Debouncer[..., Any] = Debouncer("work", queue="plain")
+
+    assert plain.debounce("a", 0, 1).get_result() == (1,)
+
+
+def test_a_bad_queue_is_refused_in_a_workflow_and_recorded_calls_do_not_ask_again(
+    app: Application, ran: list[tuple[Any, ...]]
+) -> None:
+    debouncer: Debouncer[..., Any] = Debouncer("work", queue="brief")
+
+    @DBOS.workflow(name="caller")
+    def caller() -> str:
+        return debouncer.debounce("a", LONG_S, 1).workflow_id
+
+    with pytest.raises(DBOSException, match="Invalid queue name provided to debouncer"):
+        caller()
+    DBOS.register_queue("brief")
+    with SetWorkflowID("caller"):
+        made = caller()
+    DBOS.delete_queue("brief")
+    app.change("UPDATE {workflow_status} SET status = 'PENDING' WHERE workflow_uuid = 'caller'")
+    app.kill()
+    app.launch()
+
+    assert DBOS.get_result("caller") == made == "caller-2"
+
+
+def test_the_run_of_another_application_is_of_its_latest_version(
+    app: Application, ran: list[tuple[Any, ...]]
+) -> None:
+    theirs: Debouncer[..., Any] = Debouncer("work", application_name="other")
+
+    run = theirs.debounce("a", LONG_S, 1).workflow_id
+    with SetEnqueueOptions(app_version="v7"):
+        chosen = theirs.debounce("b", LONG_S, 1).workflow_id
+
+    assert app.column(run, "application_name") == "other"
+    assert app.column(run, "application_version") is None
+    assert app.column(chosen, "application_version") == "v7"

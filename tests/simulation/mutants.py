@@ -127,7 +127,7 @@ def _leaked_slots() -> list[Change]:
 
 
 def _uncounted_attempts() -> list[Change]:
-    count = "recovery_attempts = recovery_attempts + 1,"
+    count = "recovery_attempts = COALESCE(recovery_attempts, 0) + 1,"
     return [(claims, name, _without(getattr(claims, name), count)) for name in _CLAIMS]
 
 

@@ -63,3 +63,14 @@ def test_a_deadline_that_the_claim_did_not_set_stays(database: Database, process
 
     assert deadline(database, "inherited") == deadline(database, "both") == 10**13
     assert deadline(database, "begun") == begun is not None
+
+
+def test_a_run_without_a_count_of_attempts_is_claimed_as_one_without_attempts(
+    database: Database, process: Process
+) -> None:
+    enqueue(database, waiting("a"))
+    change(database, "a", "recovery_attempts = NULL")
+
+    [run] = process.claimed().runs
+
+    assert run.recovery_attempts == 1

@@ -13,17 +13,18 @@ from dbos.api.client_handles import ClientHandle, ClientHandleAsync
 from dbos.api.enqueueing import client_request, given_options, place_by_name
 from dbos.api.handles import AsyncHandle, SyncHandle, WorkflowHandle, WorkflowHandleAsync
 from dbos.api.queue import Queue
-from dbos.api.slot import runtime
+from dbos.api.slot import around, runtime
 from dbos.engine.context import EnqueueSettings, Options, current_scope
 from dbos.engine.engine import Engine
 from dbos.engine.registry import Registration, registration_of
 from dbos.engine.site import NOWHERE, Site
 from dbos.errors import DBOSException, DBOSTypeError, DBOSWorkflowFunctionNotFoundError
 from dbos.models import EnqueueOptions
-from dbos.ops.debounce import debounce
+from dbos.ops.debounce import debounce, partitioned
 from dbos.ops.enqueue import EnqueueRequest
 from dbos.runtime.drive import drive
 from dbos.storage.recovery import INTERNAL_QUEUE
+from dbos.validation import shown
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -105,8 +106,8 @@ class Debouncer(Generic[P, R]):
             debounce_period_sec: the pause in seconds.
 
         Raises:
-            DBOSException: the debouncer's workflow or queue is not valid, or enqueue options are
-                set that a debounced run cannot have.
+            DBOSException: the workflow is not registered here, nobody knows the queue or it is
+                partitioned, or enqueue options are set that a debounced run cannot have.
             DBOSQueueDeduplicatedError: something else holds the key on this queue.
         """
         __tracebackhide__ = True
@@ -133,17 +134,25 @@ class Debouncer(Generic[P, R]):
         name = self._workflow_name
         if not isinstance(name, str) or not name.strip():  # pyright: ignore[reportUnnecessaryIsInstance]
             raise DBOSException("Invalid workflow name provided to debouncer: give its name as str")
-        queue = _queue_name(self._queue)
+        queue, registry = _queue_name(self._queue), around("Executor").registry
+        target, declared = registry.find(name), registry.queues.get(queue)
+        if target is None:
+            raise DBOSException(
+                f"Invalid workflow name provided to debouncer: {shown(name)} is not registered in "
+                "this process; register it, or use a DebouncerClient."
+            )
+        if declared is not None and declared.is_partitioned:
+            raise partitioned(queue)
         _refuse_ambient(current_scope().options)
         period_ms = _period_ms(period_s)
+        args = _with_key(target, validation.identifier(key, "debounce_key"), args, kwargs)
         placed = place_by_name(name, queue, args, kwargs, self._application_name)
-        target = placed.engine.registry.find(name)
         request = replace(
             placed.request,
-            args=_with_key(target, validation.identifier(key, "debounce_key"), args, kwargs),
             deduplication_id=f"{name}-{key}",
             # A debounced run is nobody's child in time: it outlives whoever asked for it.
             deadline_ms=None,
+            must_know_queue=True,
         )
         return placed.site, request, period_ms
 
@@ -291,11 +300,9 @@ def _period_ms(seconds: float) -> int:
 
 
 def _with_key(
-    target: Registration | None, key: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    target: Registration, key: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> tuple[Any, ...]:
     """The arguments, with the key in front if only then they fit the workflow."""
-    if target is None:
-        return args
     signature = inspect.signature(target.function)
     if _binds(signature, args, kwargs) or not _binds(signature, (key, *args), kwargs):
         return args

@@ -105,14 +105,15 @@ def place_by_name(
     kwargs: Mapping[str, Any],
     application_name: str | None,
 ) -> Placed:
-    """Enqueue a workflow by its name, on this version if it is registered here."""
+    """Enqueue a workflow by its name, on this version if it is this application's."""
     engine, scope = around("Executor"), current_scope()
     target = engine.registry.find(name)
     settings = scope.options.enqueue or EnqueueSettings()
     own_version = engine.identity.application_version
-    version = settings.app_version or (own_version if target is not None else None)
-    is_own = target is not None and version == own_version
     owner = validation.optional_identifier(application_name, "application_name")
+    is_known = target is not None and owner in (None, engine.settings.name)
+    version = settings.app_version or (own_version if is_known else None)
+    is_own = is_known and version == own_version
     request = EnqueueRequest(
         workflow_name=validation.identifier(name, "workflow_name"),
         queue_name=queue_name,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar, overload
+from typing import Any, Generic, NoReturn, Protocol, TypeVar, overload
 
 from dbos.api.slot import runtime
 from dbos.engine.engine import Engine, Runtime
@@ -99,6 +99,10 @@ class Read(Generic[T]):
         _warn_under_a_loop(self._setting.name, f"get_{self._setting.name}_async")
         rt = home.runtime()
         return self._setting.read(drive(queues.settings_of(rt, queue.name)))
+
+    def __set__(self, queue: Housed, value: T) -> NoReturn:
+        name = self._setting.name
+        raise AttributeError(f"Queue.{name} cannot be assigned: call set_{name}(...)")
 
 
 class ReadAsync(Generic[T]):

@@ -14,7 +14,6 @@ from dbos.engine.io import Call
 from dbos.engine.registry import Registration
 from dbos.engine.roles import Roles
 from dbos.errors import DBOSConflictingWorkflowError
-from dbos.lifecycle import CANCELLED, DEAD_LETTERED
 from dbos.serialization.codec import WorkflowSerializationFormat
 from dbos.storage.recovery import INTERNAL_QUEUE
 from dbos.storage.rows import Admitted, NewRun
@@ -137,10 +136,7 @@ def check_same_target(run: NewRun, admitted: Admitted) -> None:
             f"it runs {_target(known)}, and {_target(asked)} was asked for. "
             "Use another workflow ID.",
         )
-    # A run that was stopped has left its queue. The internal queue is where takeovers put runs that
-    # were on no queue: nobody chose it.
-    if admitted.queue_name is None and admitted.status in (CANCELLED, DEAD_LETTERED):
-        return
+    # The internal queue is where takeovers put runs that were on no queue: nobody chose it.
     if admitted.queue_name not in (run.queue_name, INTERNAL_QUEUE):
         log.other_queue(run.workflow_uuid, admitted.queue_name, run.queue_name)
 

@@ -8,11 +8,13 @@ from dbos.engine.engine import Runtime
 from dbos.engine.execution import Execution
 from dbos.engine.site import Site
 from dbos.engine.steps import Operation, commit_in_order, recorded_step, replayed, step_row
-from dbos.errors import DBOSQueueDeduplicatedError
-from dbos.ops.enqueue import EnqueueRequest, enqueue
-from dbos.storage import debouncing
+from dbos.errors import DBOSException, DBOSQueueDeduplicatedError
+from dbos.ops.enqueue import EnqueueRequest, enqueue, is_served
+from dbos.storage import debouncing, queues
 from dbos.storage.debouncing import Postponed, Postponement
+from dbos.storage.recovery import INTERNAL_QUEUE
 from dbos.storage.rows import Recorded
+from dbos.validation import shown
 
 ATTEMPT = "DBOS.debounce_delayed_workflow"
 
@@ -70,6 +72,7 @@ async def _attempt(
         request.workflow_id or "of a debouncer", request.queue_name, request.deduplication_id
     )
     if run is None:
+        await _check_queue(rt, request)
         answer = await rt.io.commit(debouncing.postpone, call, request.queue_name)
         if answer.is_refused:
             raise refusal
@@ -81,6 +84,7 @@ async def _attempt(
         if known is not None:
             await replayed(rt, run, known)
             return known.child_workflow_id
+        await _check_queue(rt, request)
         operation = Operation(step_id, ATTEMPT, rt.io.now_ms())
         recorded_call = replace(
             call,
@@ -93,6 +97,29 @@ async def _attempt(
         return answer.workflow_id
     finally:
         run.in_flight -= 1
+
+
+async def _check_queue(rt: Runtime, request: EnqueueRequest) -> None:
+    """Refuse a queue that nobody knows, and one whose limits hold for each key."""
+    name = request.queue_name
+    if not request.must_know_queue or request.is_declared or name == INTERNAL_QUEUE:
+        return
+    registered, capabilities = await rt.io.read(queues.servers, name, request.application_name)
+    if registered is None and not is_served(name, capabilities):
+        raise DBOSException(
+            f"Invalid queue name provided to debouncer: {shown(name)} is neither declared nor "
+            "registered, and no live process serves it; declare or register the queue first."
+        )
+    if registered is not None and registered.limits().is_partitioned:
+        raise partitioned(name)
+
+
+def partitioned(queue_name: str) -> DBOSException:
+    """The refusal of a queue whose limits hold for each key: a debounced run has none."""
+    return DBOSException(
+        f"A workflow cannot be debounced on queue {shown(queue_name)} without a partition key, "
+        "and debounced workflows have none: give the debouncer a queue that is not partitioned."
+    )
 
 
 def _verdict(answer: Postponed) -> Recorded:

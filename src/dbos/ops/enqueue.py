@@ -70,6 +70,8 @@ class EnqueueRequest:
     """Later calls of a debouncer cannot move the delay beyond this."""
     needs_key_if_partitioned: bool = False
     """Whether the stored settings of the queue are to be asked if it may be used without a key."""
+    must_know_queue: bool = False
+    """Of a debounced run: whether a queue that nobody knows is refused."""
 
 
 async def enqueue(rt: Runtime, site: Site, request: EnqueueRequest) -> str:
@@ -234,7 +236,7 @@ async def _look_at_queue(rt: Runtime, request: EnqueueRequest) -> None:
     if is_known:
         return
     registered, capabilities = await rt.io.read(queues.servers, name, request.application_name)
-    if registered is not None or _is_served(name, capabilities):
+    if registered is not None or is_served(name, capabilities):
         served_until[name] = now_ms + LOOK_AGAIN_AFTER_MS
     elif name not in served_until:
         served_until[name] = 0
@@ -248,7 +250,8 @@ class _Capabilities(msgspec.Struct):
 _capabilities: Callable[[str], _Capabilities] = msgspec.json.Decoder(_Capabilities).decode
 
 
-def _is_served(name: str, capabilities: Sequence[str]) -> bool:
+def is_served(name: str, capabilities: Sequence[str]) -> bool:
+    """Whether one of these processes serves a queue, by what each says of itself in JSON."""
     for text in capabilities:
         try:
             if name in _capabilities(text).queues:

@@ -135,7 +135,7 @@ _TAKE = """
         application_version = :application_version, code_hash = r.code_hash,
         application_name = :application_name, rate_limited = :rate_limited,
         started_at_epoch_ms = picked.at_ms, updated_at = picked.at_ms, not_before_epoch_ms = NULL,
-        recovery_attempts = recovery_attempts + 1,
+        recovery_attempts = COALESCE(recovery_attempts, 0) + 1,
         workflow_deadline_epoch_ms =
             COALESCE(workflow_deadline_epoch_ms, picked.at_ms + workflow_timeout_ms)
     FROM picked JOIN {rows}
