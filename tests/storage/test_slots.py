@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from dbos.storage import deadlines, management, retention
+from dbos.storage import deadlines, management, retention, versions
 from dbos.storage.deadlines import Expiry
 from dbos.storage.management import Command, Delay
 from dbos.storage.protocol import Database, Topic, Write
 from dbos.storage.retention import GlobalTimeout
+from dbos.storage.versions import VersionChoice
 from dbos.storage.workflows import ANY_QUEUE
 from tests.storage.waiting_runs import Process, enqueue, waiting
 
@@ -52,3 +53,11 @@ def test_a_moved_delay_is_looked_at_at_once(database: Database) -> None:
     enqueue(database, waiting("a", status="DELAYED", delay_until_epoch_ms=AGES_MS))
 
     assert told(database, management.set_delay, Delay("a", 0, None)) == {ANY_QUEUE}
+
+
+def test_runs_without_a_version_are_looked_at_at_once_when_another_version_is_the_latest(
+    database: Database,
+) -> None:
+    choice = VersionChoice("id", "v2", "shop")
+
+    assert told(database, versions.choose, choice) == {ANY_QUEUE}

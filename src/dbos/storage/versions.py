@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from dbos.storage.protocol import SingleRead, Statement, Tx, Write
+from dbos.storage.protocol import SingleRead, Statement, Topic, Tx, Write
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,12 @@ def choose_all(tx: Tx, choices: Sequence[VersionChoice]) -> list[str | None]:
     return owners
 
 
-choose: Final = Write("choose_version", choose_all, rank=1)
+def _chosen_topics(_: VersionChoice, __: str | None) -> Iterable[Topic]:
+    # Runs without a version are another process's to run now, on whatever queue.
+    return (Topic("queue", ""),)
+
+
+choose: Final = Write("choose_version", choose_all, _chosen_topics, rank=1)
 
 
 def _add(tx: Tx, version: VersionRegistration | VersionChoice) -> None:
