@@ -14,11 +14,21 @@ from tests.behaviour.conftest import (
     database_url,
     empty_database,
     log,
+    second_postgres,
     shared_database,
     shop,
 )
 
-__all__ = ["api", "app", "database_url", "empty_database", "log", "shared_database", "shop"]
+__all__ = [
+    "api",
+    "app",
+    "database_url",
+    "empty_database",
+    "log",
+    "second_postgres",
+    "shared_database",
+    "shop",
+]
 
 
 @pytest.fixture

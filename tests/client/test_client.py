@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from sqlalchemy import create_engine
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import Session
 
@@ -360,3 +362,104 @@ def test_an_async_connection_of_the_user_carries_an_enqueue(
         return await found.get_result()
 
     assert asyncio.run(scenario()) == "async"
+
+
+@pytest.mark.usefixtures("app")
+def test_a_connection_to_another_database_is_refused_as_such(
+    client: DBOSClient, tmp_path: Path, second_postgres: str
+) -> None:
+    engines = [
+        create_engine(f"sqlite:///{tmp_path}/other.sqlite"),
+        create_engine(second_postgres.replace("postgresql://", "postgresql+psycopg://")),
+    ]
+    for engine in engines:
+        with (
+            engine.connect() as connection,
+            pytest.raises(DBOSInvalidInputError, match="is on another database"),
+        ):
+            client.enqueue_in_transaction(connection, ADD, 1, 1)
+        with (
+            engine.connect() as connection,
+            pytest.raises(DBOSInvalidInputError, match="is on another database"),
+        ):
+            client.send_in_transaction(connection, "destination", "message")
+        engine.dispose()
+
+
+def test_a_fault_of_an_async_driver_is_told_in_our_words(
+    client: DBOSClient, app: Application
+) -> None:
+    if app.is_sqlite:
+        pytest.skip("only PostgreSQL refuses statements of a failed transaction")
+    url = app.database_url.replace("postgresql://", "postgresql+asyncpg://")
+
+    async def scenario() -> DBOSDatabaseError:
+        engine = create_async_engine(url)
+        async with engine.connect() as connection:
+            with pytest.raises(DBOSInvalidInputError, match="run_sync"):
+                client.enqueue_in_transaction(connection, ADD)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+            with pytest.raises(DBAPIError):
+                await connection.exec_driver_sql("SELECT nothing")
+            with pytest.raises(DBOSDatabaseError) as caught:
+                await connection.run_sync(
+                    lambda sync: client.enqueue_in_transaction(sync, ADD, 1, 1)
+                )
+        await engine.dispose()
+        return caught.value
+
+    assert "roll the transaction back" in asyncio.run(scenario()).message
+
+
+@pytest.mark.usefixtures("app")
+def test_resuming_takes_any_iterable_of_ids(client: DBOSClient) -> None:
+    handle = client.enqueue({"workflow_name": "later", "queue_name": "nowhere"})
+    ids = [handle.workflow_id]
+
+    resumed = client.resume_workflows(iter(ids))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    awaited = asyncio.run(client.resume_workflows_async(iter(ids)))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+    assert [one.workflow_id for one in resumed] == ids
+    assert [one.workflow_id for one in awaited] == ids
+
+
+def test_schedules_are_applied_by_the_published_keyword(client: DBOSClient) -> None:
+    client.apply_schedules(schedules=[])
+    asyncio.run(client.apply_schedules_async(schedules=[]))
+
+
+WAITS: list[Callable[[DBOSClient, str], object]] = [
+    lambda client, waited: client.retrieve_workflow(waited).get_result(),
+    lambda client, waited: client.get_event(waited, "key"),
+    lambda client, waited: list(client.read_stream(waited, "key")),
+    lambda client, waited: asyncio.run(client.get_event_async(waited, "key")),
+]
+
+
+@pytest.mark.usefixtures("app")
+@pytest.mark.parametrize("wait", WAITS)
+def test_destroying_a_client_ends_its_waits(
+    client: DBOSClient, wait: Callable[[DBOSClient, str], object]
+) -> None:
+    waited = client.enqueue({"workflow_name": "later", "queue_name": "nowhere"}).workflow_id
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(wait, client, waited)
+        client.destroy()
+        error = waiting.exception(timeout=30)
+
+    assert isinstance(error, DBOSException)
+    assert "DBOSClient was destroyed" in error.message
+
+
+@pytest.mark.usefixtures("app")
+def test_a_queue_of_a_destroyed_client_says_so(client: DBOSClient) -> None:
+    queue = client.register_queue("till")
+    client.destroy()
+
+    with pytest.raises(DBOSException, match="DBOSClient was destroyed"):
+        _ = queue.worker_concurrency
+    with pytest.raises(DBOSException, match="DBOSClient was destroyed"):
+        queue.set_worker_concurrency(1)
+    with pytest.raises(DBOSException, match="DBOSClient was destroyed"):
+        asyncio.run(queue.get_worker_concurrency_async())
+    with pytest.raises(DBOSException, match="DBOSClient was destroyed"):
+        asyncio.run(queue.set_worker_concurrency_async(1))

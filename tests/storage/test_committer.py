@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import wait
 from typing import Any
 
 import pytest
 
+from dbos.engine.io import Closed
 from dbos.errors import DBOSInvalidInputError
 from dbos.runtime.aio import settle_all
 from dbos.runtime.blocking import BlockingIo
 from dbos.runtime.committer import Committer, Ticket
 from dbos.runtime.drive import drive_parking
 from dbos.runtime.loops import LoopHouse
-from dbos.runtime.reader import Reader
+from dbos.runtime.reader import ASYNC_READERS, Reader
 from dbos.runtime.threads import WorkerThreads
-from dbos.storage import workflows
+from dbos.storage import executors, workflows
 from dbos.storage.protocol import Statement, Topic, Tx, Write
 from dbos.storage.rows import FinishRow, NewRun
 from tests.storage.conftest import AnyDatabase
@@ -255,3 +257,18 @@ def test_a_refused_write_fails_alone(committer: Committer, database: AnyDatabase
         assert stored == ["bad", "fine", "good"]
     assert tickets[0].error is None
     assert tickets[2].error is None
+
+
+def test_reads_that_come_too_late_are_told_that_it_is_over(database: AnyDatabase) -> None:
+    reader = Reader(database)
+    released = threading.Event()
+    running = [reader.submit(lambda _: released.wait(WITHIN_S)) for _ in range(ASYNC_READERS)]
+    waiting = reader.submit(executors.ping)
+
+    reader.stop()
+    released.set()
+
+    assert isinstance(waiting.exception(WITHIN_S), Closed)
+    with pytest.raises(Closed):
+        reader.submit(executors.ping)
+    wait(running, WITHIN_S)

@@ -11,9 +11,9 @@ from dbos.engine.engine import Runtime
 from dbos.engine.site import Site
 from dbos.errors import DBOSException, DBOSInvalidInputError
 from dbos.models import ClientScheduleInput, QueueRateLimit, WorkflowSchedule
-from dbos.ops import queues, schedules
+from dbos.ops import queues
 from dbos.ops.queue_settings import GivenSettings
-from dbos.ops.schedules import Definition
+from dbos.ops.schedules import Definition, apply, create
 from dbos.ops.verb import verb
 from dbos.validation import QueueConflictPolicy
 
@@ -135,11 +135,13 @@ async def create_schedule(
         queue_name,
         validation.optional_identifier(application_name, "application_name"),
     )
-    await schedules.create(rt, site, definition, needs_queue=False)
+    await create(rt, site, definition, needs_queue=False)
 
 
 @verb(step_ids=0)
-async def apply_schedules(rt: Runtime, site: Site, inputs: Sequence[ClientScheduleInput]) -> None:
+async def apply_schedules(
+    rt: Runtime, site: Site, schedules: Sequence[ClientScheduleInput]
+) -> None:
     """Create or update schedules by name, all or none; durable when this returns.
 
     An update keeps id, status and last firing. Schedules that are not listed are left alone.
@@ -147,10 +149,10 @@ async def apply_schedules(rt: Runtime, site: Site, inputs: Sequence[ClientSchedu
     Raises:
         DBOSException: as `create_schedule`; "missing required field" with the entry's index.
     """
-    if isinstance(inputs, str | bytes | Mapping) or not isinstance(inputs, Sequence):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if isinstance(schedules, str | bytes | Mapping) or not isinstance(schedules, Sequence):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise DBOSInvalidInputError("schedules must be a list of ClientScheduleInput")
-    definitions = [_definition(entry, index) for index, entry in enumerate(inputs)]
-    await schedules.apply(rt, definitions, False)
+    definitions = [_definition(entry, index) for index, entry in enumerate(schedules)]
+    await apply(rt, definitions, needs_queue=False)
 
 
 def _definition(entry: object, index: int) -> Definition:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dbos.api.transactors import open_system_database
 from dbos.config import Settings
+from dbos.engine.io import Closed
 from dbos.runtime.aio import settle_all
 from dbos.runtime.committer import Committer
 from dbos.runtime.reader import Reader
@@ -18,17 +19,22 @@ from dbos.storage.protocol import Database, Topic
 class Ground:
     """The database of one engine and the parts around it. Nothing is connected or started."""
 
-    def __init__(self, settings: Settings, *, is_patient: bool = True) -> None:
-        """Without patience a database that is away is an error and not waited for."""
+    def __init__(
+        self, settings: Settings, *, is_patient: bool = True, closed: type[Closed] = Closed
+    ) -> None:
+        """Without patience a database that is away is an error and not waited for.
+
+        `closed` is what who still reads or writes at the end is told.
+        """
         self.database: Database = open_system_database(settings, _open_options(settings))
         self.hub: WakeupHub = WakeupHub()
-        self.reader: Reader = Reader(self.database, is_patient=is_patient)
+        self.reader: Reader = Reader(self.database, is_patient=is_patient, closed=closed)
         announcer = self.database.announcer()
         self.notifier: NotifierService | None = (
             NotifierService(announcer, settings.notification_coalesce_s) if announcer else None
         )
         self.committer: Committer = Committer(
-            self.database, self.publish, settle_all, is_patient=is_patient
+            self.database, self.publish, settle_all, is_patient=is_patient, closed=closed
         )
 
     def publish(self, topics: list[Topic]) -> None:

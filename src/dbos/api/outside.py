@@ -11,9 +11,9 @@ from dbos.clock import new_id, new_token
 from dbos.config import Settings
 from dbos.engine.engine import Engine, Identity, Runtime
 from dbos.engine.execution import Execution
-from dbos.engine.io import Call, Io
+from dbos.engine.io import Call, ClientClosed, Io
 from dbos.engine.registry import Registry
-from dbos.errors import DBOSDatabaseError, DBOSException
+from dbos.errors import DBOSDatabaseError
 from dbos.runtime.aio import AsyncIo
 from dbos.runtime.blocking import BlockingIo
 from dbos.runtime.drive import drive
@@ -64,7 +64,7 @@ class OutsideCaller:
     def __init__(
         self, settings: Settings, *, listens: bool, is_patient: bool = True, lazy: bool = False
     ) -> None:
-        self._ground = Ground(settings, is_patient=is_patient)
+        self._ground = Ground(settings, is_patient=is_patient, closed=ClientClosed)
         self._threads = WorkerThreads(settings.max_executor_threads)
         self._loops = LoopHouse()
         reader, committer = self._ground.reader, self._ground.committer
@@ -126,7 +126,7 @@ class OutsideCaller:
 
     def _refuse_if_closed(self) -> None:
         if self._opening.is_closed:
-            raise DBOSException("This DBOSClient was destroyed: make another one.")
+            raise ClientClosed
 
     def _open_when_reachable(self) -> None:
         """As the first operation: wait for the database, unless the client has no patience."""

@@ -139,6 +139,13 @@ class Closed(DBOSException):
         )
 
 
+class ClientClosed(Closed):
+    """The same of a client, which runs nothing."""
+
+    def __init__(self) -> None:
+        DBOSException.__init__(self, "This DBOSClient was destroyed: make another one.")
+
+
 class TimeLimit(Exception):
     """User code reached the time limit given to `call_within`. Never seen by users."""
 

@@ -90,12 +90,15 @@ class Committer:
         lanes: Sequence[int] | None = None,
         *,
         is_patient: bool = True,
+        closed: type[Closed] = Closed,
     ) -> None:
         """`lanes` are those of the database to write on; None is all that are for everyone.
 
-        Without patience a write fails while the database is away.
+        Without patience a write fails while the database is away. `closed` is what who writes later
+        is told.
         """
         self._database = database
+        self._closed = closed
         self._is_patient = is_patient
         self._publish = publish
         self._settle_all = settle_all
@@ -127,7 +130,7 @@ class Committer:
         lane = self._lane(lane_key)
         with lane.lock:
             if lane.is_closed:
-                raise Closed
+                raise self._closed
             lane.is_busy = True
             try:
                 yield
@@ -214,13 +217,17 @@ class Committer:
         refused: list[Ticket] = []
         while lane.queue:
             refused += _gather(lane.queue)
-        _close(refused)
+        self._close(refused)
         self._settle_all(refused)
+
+    def _close(self, batch: Iterable[Ticket]) -> None:
+        for ticket in batch:
+            ticket.error = self._closed()
 
     def _commit(self, lane: _Lane, batch: Sequence[Ticket], *, in_doubt: bool = False) -> None:
         """Give every ticket of the batch its answer or its error."""
         if lane.is_closed:
-            _close(batch)
+            self._close(batch)
             return
         delay_s = FIRST_RETRY_S
         while True:
@@ -234,7 +241,7 @@ class Committer:
                     log.database_unavailable("writer", self._database.translate(error))
                     if self._hurrying.wait(delay_s):
                         # Nobody is told of a fault that the next launch may find cured.
-                        _close(batch)
+                        self._close(batch)
                         return
                     delay_s = min(delay_s * 2, LONGEST_RETRY_S)
                     in_doubt = True
@@ -331,11 +338,6 @@ def _by_kind(batch: Sequence[Ticket]) -> list[tuple[Write[Any, Any], Sequence[Ti
     for ticket in batch:
         kinds.setdefault(ticket.write, []).append(ticket)
     return sorted(kinds.items(), key=lambda kind: kind[0].rank)
-
-
-def _close(batch: Iterable[Ticket]) -> None:
-    for ticket in batch:
-        ticket.error = Closed()
 
 
 def _give_answers(

@@ -23,8 +23,12 @@ ASYNC_READERS = 8
 class Reader:
     """The reading side of one engine."""
 
-    def __init__(self, database: Database, *, is_patient: bool = True) -> None:
+    def __init__(
+        self, database: Database, *, is_patient: bool = True, closed: type[Closed] = Closed
+    ) -> None:
+        """`closed` is what who reads later is told."""
         self._database = database
+        self._closed = closed
         self._is_patient = is_patient
         self._hurrying = threading.Event()
         self._is_stopped = False
@@ -36,7 +40,7 @@ class Reader:
         delay_s = FIRST_RETRY_S
         while True:
             if self._is_stopped:
-                raise Closed
+                raise self._closed
             try:
                 with self._database.read(single=isinstance(query, SingleRead)) as tx:
                     answer = query(tx, *args)
@@ -45,7 +49,7 @@ class Reader:
                     raise self._database.translate(error) from None
                 log.database_unavailable("reader", self._database.translate(error))
                 if self._hurrying.wait(delay_s):
-                    raise Closed from None
+                    raise self._closed from None
                 delay_s = min(delay_s * 2, LONGEST_RETRY_S)
                 continue
             log.database_available("reader")
@@ -62,7 +66,12 @@ class Reader:
 
     def submit(self, query: Callable[..., R], *args: Any) -> Any:
         """Run a query on a reader thread; a `concurrent.futures.Future`."""
-        return self._pool.submit(self.run, query, *args)
+        try:
+            return self._pool.submit(self.run, query, *args)
+        except RuntimeError:
+            if not self._is_stopped:
+                raise
+            raise self._closed from None
 
     def hurry(self) -> None:
         """From now on try each query once: an outage is not waited out any more."""
@@ -71,4 +80,5 @@ class Reader:
     def stop(self) -> None:
         self.hurry()
         self._is_stopped = True
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        # Reads that still wait for a thread are told so too: cancelled, they would cancel tasks.
+        self._pool.shutdown(wait=False)

@@ -53,6 +53,7 @@ _POSTGRES_FAULTS = (
     ("57014", "the statement was cancelled or took longer than the server permits"),
     ("55P03", "a lock was not available in time"),
     ("25006", "the server accepts no writes; connect to the primary"),
+    ("25P02", "an earlier statement of the transaction has failed; roll the transaction back"),
     ("25P03", "the connection was closed after idling in a transaction"),
     ("23", "a constraint of the database refused the change"),
     ("22", "a value cannot be stored by the database"),
