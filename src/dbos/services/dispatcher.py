@@ -25,7 +25,6 @@ from dbos.services.leases import CAPABILITIES
 from dbos.services.strangers import Strangers
 from dbos.storage import claims, returns, served, steps, workflows
 from dbos.storage.claims import Claimant, Claimed, ClaimRequest
-from dbos.storage.protocol import Topic
 from dbos.storage.queue_limits import QueueLimits
 from dbos.storage.recovery import INTERNAL_QUEUE
 from dbos.storage.returns import StartedAtLast
@@ -68,7 +67,7 @@ class Dispatcher(Service):
         threads: WorkerThreads,
     ) -> None:
         super().__init__()
-        hub.attach(Topic("queue", ""), self.bell)
+        hub.attach(workflows.ANY_QUEUE, self.bell)
         hub.attach(LEFT, self.bell)
         self._engine = engine
         self._committer = committer

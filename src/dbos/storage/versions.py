@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from dbos.storage.protocol import SingleRead, Statement, Topic, Tx, Write
+from dbos.storage.workflows import ANY_QUEUE
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +139,7 @@ def choose_all(tx: Tx, choices: Sequence[VersionChoice]) -> list[str | None]:
 
 def _chosen_topics(_: VersionChoice, __: str | None) -> Iterable[Topic]:
     # Runs without a version are another process's to run now, on whatever queue.
-    return (Topic("queue", ""),)
+    return (ANY_QUEUE,)
 
 
 choose: Final = Write("choose_version", choose_all, _chosen_topics, rank=1)

@@ -50,6 +50,7 @@ from dbos.storage.recovery import INTERNAL_QUEUE, TakeOver
 from dbos.storage.rows import ClaimedRun, ExecutorRow, RecordedStep
 from dbos.storage.schedules import Firing
 from dbos.storage.served import Promotion
+from dbos.storage.workflows import ANY_QUEUE
 from dbos.telemetry import log
 from dbos.testing.sim_io import SimIo, SimWorld, Weather
 
@@ -309,7 +310,7 @@ async def _expire(executor: SimExecutor) -> None:
 async def _dispatch(executor: SimExecutor, queues: Sequence[QueueLimits]) -> None:
     """What `services.dispatcher` does."""
     io = executor.io
-    with io.hub.watch(Topic("queue", "")) as bell:
+    with io.hub.watch(ANY_QUEUE) as bell:
         while True:
             if len(queues) > 1:
                 promotion = Promotion(executor.settings.name, CLAIM_BATCH)
