@@ -130,11 +130,11 @@ def filter_values(value: object, name: str) -> list[str] | None:
     return [label(item, name) for item in cast("Iterable[object]", value)] or None
 
 
-def workflow_id(value: object) -> str:
+def workflow_id(value: object, name: str = "workflow_id") -> str:
     """The id of a workflow."""
     if isinstance(value, str) and (not value or value.isspace()):
         raise DBOSInvalidInputError("workflow IDs must be non-empty")
-    return identifier(value, "workflow_id")
+    return identifier(value, name)
 
 
 def workflow_ids(value: object) -> list[str]:

@@ -386,11 +386,11 @@ def test_a_connection_to_another_database_is_refused_as_such(
         engine.dispose()
 
 
+# Only PostgreSQL refuses the statements of a transaction in which one has failed.
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
 def test_a_fault_of_an_async_driver_is_told_in_our_words(
     client: DBOSClient, app: Application
 ) -> None:
-    if app.is_sqlite:
-        pytest.skip("only PostgreSQL refuses statements of a failed transaction")
     url = app.database_url.replace("postgresql://", "postgresql+asyncpg://")
 
     async def scenario() -> DBOSDatabaseError:

@@ -7,7 +7,12 @@ from typing import Any
 import pytest
 
 from dbos import DBOS, SendMessage, SetWorkflowID, WorkflowSerializationFormat
-from dbos.error import DBOSException, DBOSNonExistentWorkflowError, DBOSSerializationError
+from dbos.error import (
+    DBOSException,
+    DBOSInvalidInputError,
+    DBOSNonExistentWorkflowError,
+    DBOSSerializationError,
+)
 from tests.behaviour.application import Application, PowerCut
 from tests.behaviour.flavours import Body, Flavour
 from tests.waiting.verbs import Verbs, start
@@ -186,6 +191,22 @@ def test_sending_to_forks_reaches_all_generations_up_to_now_and_keys_count_there
     assert delivered(app, "fork") == 3
     assert delivered(app, "grandchild") == 3
     assert delivered(app, "late") == 0
+
+
+def test_an_argument_of_the_wrong_type_is_named_and_nothing_is_sent(
+    app: Application, api: Flavour, verbs: Verbs, inbox: str
+) -> None:
+    anything: Any = 5
+
+    async def scenario() -> None:
+        with pytest.raises(DBOSInvalidInputError, match="destination_id must be a str, not int"):
+            await verbs.send(anything, "x")
+        with pytest.raises(DBOSInvalidInputError, match="send_to_forks must be a bool, not int"):
+            await verbs.send(inbox, "x", send_to_forks=anything)
+
+    api.run(scenario)
+
+    assert delivered(app, inbox) == 0
 
 
 def test_messages_are_stored_in_the_format_of_the_call_else_of_the_workflow(

@@ -157,7 +157,7 @@ def _sending(
     for message in cast("Iterable[object]", outgoing):
         if not isinstance(message, SendMessage):
             raise DBOSInvalidInputError("messages must be a list of SendMessage")
-        destination = validation.workflow_id(message.destination_id)
+        destination = validation.workflow_id(message.destination_id, "destination_id")
         key = validation.optional_identifier(message.idempotency_key, "idempotency_key")
         if key is not None and (destination, key) in seen:
             raise DBOSException("duplicate idempotency keys for one destination in one send_bulk()")
@@ -173,7 +173,7 @@ def _sending(
                 key,
             )
         )
-    return Sending(tuple(stored), None, to_forks)
+    return Sending(tuple(stored), None, validation.flag(to_forks, "send_to_forks"))
 
 
 async def _send(rt: Runtime, site: Site, name: str, sending: Sending) -> None:
