@@ -43,8 +43,10 @@ class DBOSClient(ClientCommands, ClientQueues):
         database_url: older way to give `application_database_url`.
         system_database_url: wins over both.
         system_database_engine: a SQLAlchemy engine of yours, which `destroy()` does not dispose.
-        application_database_url: the system database is on the same server, named with
-            `_dbos_sys` behind the name; a SQLite URL is used as it is.
+        application_database_url: where transactions keep their outcomes, if that is a database of
+            its own: they go with the runs that this client deletes or rewinds. Without
+            `system_database_url` the system database is on the same server, named with `_dbos_sys`
+            behind the name; a SQLite URL is used as it is.
         dbos_system_schema: PostgreSQL schema of our tables.
         serializer: as in the configuration; default: typed JSON.
         system_database_pool_size: connections kept; default 5.

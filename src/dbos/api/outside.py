@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from dbos.api.ground import Ground, serializer_of
+from dbos.api.transactors import transactor_for
 from dbos.clock import new_id, new_token
 from dbos.config import Settings
 from dbos.engine.engine import Engine, Identity, Runtime
@@ -80,6 +81,7 @@ class OutsideCaller:
             new_token=new_token,
             blocking_io=BlockingIo(reader, committer, self._loops, self._threads),
             async_io=AsyncIo(reader, committer, self._threads),
+            transactor=transactor_for(settings, self._ground.database),
         )
         self._listens = listens or settings.system_database.kind == "sqlite"
         self._opening = Opening()

@@ -29,6 +29,4 @@ def client_settings(
     config |= limits
     settings = settings_from({"name": application_name or _NAMELESS, **config}, {})
     # Its writes ring workers, whatever its own waits do.
-    return replace(
-        settings, name=application_name or "", application_database=None, use_listen_notify=True
-    )
+    return replace(settings, name=application_name or "", use_listen_notify=True)

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 from dbos.config import DatabaseAddress, PoolSettings
 from dbos.errors import DBOSInitializationError
+from dbos.storage.faults import lacks_a_table
 from dbos.storage.open import OpenOptions, open_database
 from dbos.storage.protocol import Statement, Tx, Write
 from dbos.storage.statements import quote_identifier
@@ -236,13 +237,14 @@ def prepare_at(
 
 
 def forget_at(address: DatabaseAddress, schema: str, pool: PoolSettings, records: Records) -> None:
-    """Remove outcomes at an application database."""
+    """Remove outcomes at an application database. One that is not there holds none."""
     database = open_database(address, OpenOptions(schema=schema, pool=pool))
     try:
         with database.write(single=True) as tx:
             forget_all(tx, [records])
     except Exception as error:
-        raise database.translate(error) from None
+        if not lacks_a_table(error) and database.exists():
+            raise database.translate(error) from None
     finally:
         database.close()
 

@@ -153,6 +153,13 @@ def _unexpected(error: BaseException) -> str:
     return f"an unexpected fault ({type(error).__name__})"
 
 
+def lacks_a_table(error: BaseException) -> bool:
+    """Whether there is no such table or schema, whatever the driver."""
+    if isinstance(error, sqlite3.OperationalError):
+        return str(error).startswith("no such table")
+    return _state(error) in ("42P01", "3F000")
+
+
 def _primary_code(error: sqlite3.Error) -> int:
     """The primary result code: the extended ones carry it in their low byte."""
     # Errors that the sqlite3 module raises by itself have no code.

@@ -227,6 +227,10 @@ class PostgresDatabase:
         """Make the database if it is missing; nothing in it."""
         self._source.disconnect(self._connect_or_create())
 
+    def exists(self) -> bool:
+        """Whether the server has the database; yes where it does not tell."""
+        return self._exists() is not False
+
     def announcer(self) -> Announcer | None:
         return Announcer(self._source) if self._settings.use_listen_notify else None
 
@@ -327,7 +331,7 @@ class PostgresDatabase:
         try:
             return self._source.connect()
         except psycopg.OperationalError:
-            if self._exists() is not False:
+            if self.exists():
                 raise
         postgres_schema.create_database(self._maintenance(), self._settings.database, self._display)
         return self._source.connect()

@@ -244,6 +244,10 @@ class SqliteDatabase:
         """Make the file if it is missing; nothing in it."""
         self._file.open("rwc").close()
 
+    def exists(self) -> bool:
+        """Whether there is such a file."""
+        return self._file.path.exists()
+
     def announcer(self) -> None:
         return None
 
@@ -274,7 +278,7 @@ class SqliteDatabase:
 
     def verify(self, *, goes_on: bool = False) -> None:
         """Refuse a file that is missing or not at our level; nothing is created or changed."""
-        if not self._file.path.exists():
+        if not self.exists():
             raise missing_database(self._display)
         try:
             connection = self._file.connect()

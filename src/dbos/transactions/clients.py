@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Coroutine
 from typing import TypeVar
 
@@ -14,15 +13,12 @@ from sqlalchemy.orm import Session
 from dbos.config import DatabaseAddress
 from dbos.engine.engine import Runtime
 from dbos.errors import DBOSInvalidInputError
-from dbos.storage.faults import translate_postgres, translate_sqlite
+from dbos.storage.faults import lacks_a_table, translate_postgres, translate_sqlite
 from dbos.storage.protocol import Database
 from dbos.transactions.adopted import AdoptedIo
 from dbos.transactions.datasource import driven
 
 R = TypeVar("R")
-
-# No such table, no such schema.
-_MISSING = ("42P01", "3F000")
 
 
 def run_within(
@@ -66,17 +62,11 @@ def _refuse_other_kind(connection: Connection, address: DatabaseAddress) -> None
 
 def _translated(fault: BaseException, address: DatabaseAddress) -> BaseException:
     """Our error, without a word of the driver's; the driver may be any."""
-    if _lacks_our_tables(fault):
+    if lacks_a_table(fault):
         return _elsewhere(address)
     if address.kind == "sqlite":
         return translate_sqlite(fault, address.display)
     return translate_postgres(fault, address.display, Exception)
-
-
-def _lacks_our_tables(fault: BaseException) -> bool:
-    if isinstance(fault, sqlite3.OperationalError):
-        return str(fault).startswith("no such table")
-    return getattr(fault, "sqlstate", None) in _MISSING
 
 
 def _elsewhere(address: DatabaseAddress) -> DBOSInvalidInputError:
