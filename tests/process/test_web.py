@@ -6,14 +6,13 @@ import json
 import os
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from http.client import RemoteDisconnected
 from pathlib import Path
 
@@ -21,6 +20,7 @@ import pytest
 
 from dbos import DBOS
 from tests.process.lives import ROOT, environment
+from tests.support.postgres import PostgresAddress
 
 EXAMPLE = ROOT / "examples" / "seed" / "fastapi_integration.py"
 
@@ -87,11 +87,18 @@ def serving(database_url: str, *manner: str) -> Iterator[Server]:
         server.end()
 
 
-@pytest.fixture
-def database_url(tmp_path: Path) -> Iterator[str]:
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     DBOS.destroy()
-    yield f"sqlite:///{tmp_path / 'orders.sqlite'}"
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'orders.sqlite'}"
+        DBOS.destroy()
+        return
+    server: PostgresAddress = request.getfixturevalue("postgres_server")
+    name = server.create_database()
+    yield server.url(name)
     DBOS.destroy()
+    server.drop_database(name)
 
 
 @pytest.mark.timeout(300)
@@ -100,10 +107,10 @@ def test_the_seeds_route_finishes_after_a_kill(database_url: str) -> None:
         server.kill_in_step("/orders/7")
     DBOS(config={"name": "orders", "system_database_url": database_url})
     DBOS.launch()
-    [workflow_id] = pending_ids(database_url)
+    [interrupted] = DBOS.list_workflows()
 
     with serving(database_url) as server:
-        assert DBOS.get_result(workflow_id) == {"order_id": "7", "status": "processed"}
+        assert DBOS.get_result(interrupted.workflow_id) == {"order_id": "7", "status": "processed"}
         assert server.post("/orders/8") == {"order_id": "8", "status": "processed"}
 
 
@@ -121,8 +128,3 @@ def test_a_client_that_asks_again_gets_the_result_of_its_first_request(database_
     status = DBOS.get_workflow_status("order-7")
     assert status is not None
     assert (status.status, status.recovery_attempts) == ("SUCCESS", 2)
-
-
-def pending_ids(database_url: str) -> list[str]:
-    with closing(sqlite3.connect(database_url.removeprefix("sqlite:///"))) as connection:
-        return [row[0] for row in connection.execute("SELECT workflow_uuid FROM workflow_status")]
